@@ -1,0 +1,93 @@
+"""The binding: cffi in API mode over csrc/include/pymigrate.h, compiled together with the core into `pymigrate._core`.
+
+The header is the only description of the interface: what stands between its BINDING markers goes to cffi as it is, less
+the two attribute macros. Run by setup.py; never imported by the package.
+
+Environment:
+    PYMIGRATE_FLAVOUR: ``release`` (the default), ``debug``, ``asan``, ``tsan`` or ``coverage``. The last three
+        need clang (``CC=clang-19 LDSHARED="clang-19 -shared"``); tools/job.py sets all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import cffi
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = ROOT / "csrc" / "include" / "pymigrate.h"
+FOLDERS = ("base", "phys", "virt", "back", "move", "replay")
+
+# CPython's own flags may hold -fwrapv, which would hide signed overflow from UBSan: hence -fno-wrapv.
+_CLANG_RUNTIME = ["-shared-libsan"]
+_TEST = ["-DPM_TEST_FLAVOUR=1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv"]
+_ASAN = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", *_CLANG_RUNTIME]
+_TSAN = ["-fsanitize=thread", *_CLANG_RUNTIME]
+_COVERAGE = ["-fprofile-instr-generate", "-fcoverage-mapping"]
+FLAVOURS: dict[str, tuple[list[str], list[str]]] = {
+    "release": (["-O3", "-fno-semantic-interposition"], []),
+    "debug": (["-O0", *_TEST], []),
+    "asan": (["-O1", *_TEST, *_ASAN], _ASAN),
+    "tsan": (["-O1", *_TEST, *_TSAN], _TSAN),
+    "coverage": (["-O0", *_TEST, *_COVERAGE], _COVERAGE),
+}
+
+
+def binding_text(header: str) -> str:
+    """Returns the declarations for cffi.
+
+    Args:
+        header: The text of pymigrate.h.
+
+    Raises:
+        ValueError: A marker is missing, or a preprocessor line stands between them.
+    """
+    match = re.search(r"/\* BINDING-BEGIN \*/(.*?)/\* BINDING-END \*/", header, re.DOTALL)
+    if match is None:
+        raise ValueError("pymigrate.h has no BINDING-BEGIN / BINDING-END markers")
+    text = re.sub(r"\b(?:PM_API|PM_NODISCARD)\b", "", match.group(1))
+    if re.search(r"^\s*#", text, re.MULTILINE):
+        raise ValueError("pymigrate.h has a preprocessor line between its BINDING markers")
+    return text
+
+
+def core_files(suffix: str) -> list[str]:
+    """Returns the core's files with `suffix`, relative to the root, in a fixed order so that builds repeat."""
+    found = [path for folder in FOLDERS for path in sorted((ROOT / "csrc" / folder).glob(f"*{suffix}"))]
+    return [path.relative_to(ROOT).as_posix() for path in found]
+
+
+def make_builder() -> cffi.FFI:
+    """Returns the cffi builder of the flavour that PYMIGRATE_FLAVOUR names."""
+    flavour = os.environ.get("PYMIGRATE_FLAVOUR") or "release"
+    if flavour not in FLAVOURS:
+        raise ValueError(f"PYMIGRATE_FLAVOUR={flavour!r}: expected one of {', '.join(FLAVOURS)}")
+    compile_flags, link_flags = FLAVOURS[flavour]
+    builder = cffi.FFI()
+    builder.cdef(binding_text(HEADER.read_text(encoding="utf-8")))
+    builder.set_source(
+        "pymigrate._core",
+        '#include "pymigrate.h"\n',
+        sources=core_files(".c"),
+        depends=[*core_files(".h"), "csrc/include/pymigrate.h", "pymigrate/_ffi_build.py"],
+        include_dirs=["csrc", "csrc/include"],
+        define_macros=[("_GNU_SOURCE", "1"), ("Py_LIMITED_API", "0x030b0000")],
+        extra_compile_args=[
+            "-std=c11",
+            "-pthread",
+            "-fvisibility=hidden",
+            "-Wall",
+            "-Wextra",
+            "-Wno-unused-parameter",
+            "-Wno-missing-field-initializers",
+            *compile_flags,
+        ],
+        extra_link_args=["-pthread", *link_flags],
+        py_limited_api=True,
+    )
+    return builder
+
+
+ffibuilder = make_builder()

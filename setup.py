@@ -1,0 +1,48 @@
+"""Build of the C extension: everything else is declared in pyproject.toml.
+
+The extension itself is described by pymigrate/_ffi_build.py. This file adds two things: an error that a person can act
+on where the machine has no C compiler or no Python headers, and the abi3 tag of the wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+INSTALL_HINT = (
+    "pymigrate needs a C compiler and the Python headers to build its core. Install them and run the command again:\n"
+    "  Debian, Ubuntu:  apt-get install gcc libc6-dev python3-dev\n"
+    "  Fedora, RHEL:    dnf install gcc python3-devel\n"
+    "  Arch:            pacman -S gcc\n"
+    "  Alpine:          apk add gcc musl-dev linux-headers python3-dev\n"
+    "  openSUSE:        zypper install gcc python3-devel"
+)
+
+
+class BuildCore(build_ext):
+    """`build_ext` that says what to install when it cannot compile."""
+
+    def build_extensions(self) -> None:
+        """Check for the compiler and the headers before the first file is compiled."""
+        compiler = str(self.compiler.compiler_so[0])
+        if shutil.which(compiler) is None:
+            raise CompileError(f"no C compiler: {compiler!r} was not found.\n{INSTALL_HINT}")
+        header = os.path.join(sysconfig.get_path("include"), "Python.h")
+        if not os.path.exists(header):
+            raise CompileError(f"no Python headers: Python.h was not found.\n{INSTALL_HINT}")
+        try:
+            super().build_extensions()
+        except CompileError as error:
+            raise CompileError(f"the C core did not compile: {error}\n{INSTALL_HINT}") from error
+
+
+setup(
+    cffi_modules=["pymigrate/_ffi_build.py:ffibuilder"],
+    cmdclass={"build_ext": BuildCore},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
