@@ -114,6 +114,230 @@ enum pm_gfp {
 	PM_GFP_HIGHUSER_MOVABLE = 0x806ca ///< KERNEL | HARDWALL | HIGHMEM | MOVABLE
 };
 
+/* ---- the machine ---- */
+
+struct pm_machine;
+
+/// Frames [start, end).
+struct pm_range {
+	uint64_t start;
+	uint64_t end;
+};
+
+/// A zone: `spanned` frames from `start_pfn`. Zones may not overlap nor share a pageblock.
+struct pm_zone_layout {
+	uint32_t kind; ///< enum pm_zone_kind
+	uint64_t start_pfn;
+	uint64_t spanned;
+};
+
+/// What an administrator can set; pm_settings_default() fills in the kernel's defaults.
+struct pm_settings {
+	int64_t min_free_kbytes;	     ///< -1: from the amount of memory
+	uint32_t watermark_scale_factor;     ///< parts of 10,000
+	uint32_t watermark_boost_factor;     ///< parts of 10,000 of the HIGH mark; 0: no boost
+	uint32_t lowmem_reserve_ratio[4];    ///< by zone kind; 0: no reserve
+	uint32_t defrag_mode;		     ///< 1: never take a block of another type below the pageblock order
+	uint32_t extfrag_threshold;	     ///< 0..1000
+	uint32_t pcp;			     ///< 0: no per-CPU lists, every block comes from and goes to the free lists
+	int64_t pcp_high_min;		     ///< frames; -1: from the watermarks. One value for every zone
+	int64_t pcp_high_max;		     ///< frames; -1: from the zone's size
+	int64_t pcp_batch;		     ///< frames; -1: from the zone's size
+};
+
+/// What pm_machine_create() makes of the present frames.
+enum pm_start {
+	PM_START_FREE = 0,    ///< all that are not reserved are free, as after boot
+	PM_START_UNPLACED = 1 ///< none is anywhere yet: pm_load_blocks() places them (a snapshot)
+};
+
+/// A machine's physical layout. Arrays are copied.
+struct pm_layout {
+	const struct pm_zone_layout *zones;
+	size_t nr_zones;
+	const struct pm_range *holes; ///< frames inside zones that do not exist; in order, not overlapping
+	size_t nr_holes;
+	const struct pm_range *reserved; ///< present frames that the allocator never owns; in order, not overlapping
+	size_t nr_reserved;
+	uint32_t nr_cpus; ///< 1..PM_MAX_CPUS
+	uint32_t start;	  ///< enum pm_start
+	struct pm_settings settings;
+};
+
+/// The kernel's defaults.
+PM_API void pm_settings_default(struct pm_settings *ret);
+
+/// Makes a machine. PM_ERR_INVAL: the layout contradicts itself; PM_ERR_LIMIT: more frames than 32-bit links can name; PM_ERR_NOMEM.
+PM_API PM_NODISCARD enum pm_status pm_machine_create(const struct pm_layout *layout, struct pm_machine **ret);
+
+/// Frees the machine. NULL is allowed. No other call may run or follow.
+PM_API void pm_machine_destroy(struct pm_machine *m);
+
+/* ---- allocate and free: any thread may work on any CPU ---- */
+
+/// Allocates a block of 2^order frames on `cpu` and stores its first frame in `ret`.
+/// PM_ERR_INVAL: cpu, order or unknown flags; PM_ERR_FLAGS; PM_ERR_ZONE; PM_ERR_WATERMARK; PM_ERR_NO_BLOCK.
+/// Locks: the CPU's list, then the zone. Follows the order of zones, watermarks and types of REFERENCE section 4.
+PM_API PM_NODISCARD enum pm_status pm_alloc(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret);
+
+/// Frees the block of 2^order frames at `pfn` on `cpu`.
+/// PM_ERR_RANGE, PM_ERR_RESERVED, PM_ERR_DOUBLE_FREE, PM_ERR_ORDER; of several threads that free one block at once, one succeeds.
+PM_API PM_NODISCARD enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order);
+
+/// Allocates `n` blocks into pfns[0..n). `ret` gets how many were had; fewer than n only with a failure status.
+PM_API PM_NODISCARD enum pm_status pm_alloc_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, size_t n, uint64_t *pfns, size_t *ret);
+
+/// Frees the blocks pfns[0..n). Stops at the first that cannot be freed; `ret` gets how many were.
+PM_API PM_NODISCARD enum pm_status pm_free_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns, size_t *ret);
+
+/// Takes the free block of 2^order frames at exactly `pfn` (a part of a larger free block is split off), type `migratetype`.
+/// PM_ERR_BUSY: not all of it is on the free lists as one block or part of one.
+PM_API PM_NODISCARD enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype);
+
+/// Splits an allocated block into blocks of `new_order`, each of which is freed by itself. PM_ERR_ORDER, PM_ERR_RANGE, PM_ERR_DOUBLE_FREE.
+PM_API PM_NODISCARD enum pm_status pm_split(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t new_order);
+
+/// Moves all blocks of the per-CPU lists of `cpu` (PM_ALL_CPUS: of every CPU) to the free lists.
+enum { PM_ALL_CPUS = 0xffffffff };
+PM_API PM_NODISCARD enum pm_status pm_drain(struct pm_machine *m, uint32_t cpu);
+
+/// What the kernel's periodic vmstat work does to the lists of `cpu` about once a second: lowers `high`, drains what is above it.
+PM_API PM_NODISCARD enum pm_status pm_decay_pcp(struct pm_machine *m, uint32_t cpu);
+
+/// While reclaim is active in a zone its per-CPU lists hold less. `zone` is an index as in pm_zone_info().
+PM_API PM_NODISCARD enum pm_status pm_set_reclaim_active(struct pm_machine *m, uint32_t zone, bool active);
+
+/// Isolates the pageblock of `pfn` (its free blocks move to the ISOLATE lists and no longer count as free), or undoes it.
+/// PM_ERR_BUSY: it is in that state already.
+PM_API PM_NODISCARD enum pm_status pm_set_isolated(struct pm_machine *m, uint64_t pfn, bool isolated);
+
+/// Gives a pageblock the type `migratetype` and moves its free blocks to the lists of that type.
+PM_API PM_NODISCARD enum pm_status pm_set_pageblock_type(struct pm_machine *m, uint64_t pfn, uint32_t migratetype);
+
+/// Gives all HIGHATOMIC pageblocks back to `migratetype`. Returns how many in `ret`.
+PM_API PM_NODISCARD enum pm_status pm_unreserve_highatomic(struct pm_machine *m, uint32_t migratetype, uint64_t *ret);
+
+/* ---- load a snapshot into a machine made with PM_START_UNPLACED (one thread) ---- */
+
+/// Where a block is: on a free list, on a per-CPU list, or allocated.
+enum pm_place { PM_PLACE_FREE = 1, PM_PLACE_PCP = 2, PM_PLACE_USED = 3 };
+
+/// Places n blocks: pfns[i] and the 2^orders[i] frames from there. A free or per-CPU block goes to the *tail* of its list, so the
+/// caller decides the order of every list. `cpus` is read for PM_PLACE_PCP only and may be NULL if there is none.
+/// A free block is put on the list of its pageblock's type; migratetypes[i] is the type of a used or per-CPU block.
+/// Stops at the first block that cannot be placed; `ret` gets how many were.
+PM_API PM_NODISCARD enum pm_status pm_load_blocks(struct pm_machine *m, size_t n, const uint64_t *pfns, const uint8_t *orders, const uint8_t *places,
+	const uint8_t *migratetypes, const uint16_t *cpus, size_t *ret);
+
+/// Sets the types of the pageblocks [first, first + n), counted from frame 0, without moving anything: before pm_load_blocks().
+PM_API PM_NODISCARD enum pm_status pm_load_pageblock_types(struct pm_machine *m, uint64_t first, size_t n, const uint8_t *types);
+
+/// Sets what a CPU's lists of a zone have learnt: `high` in frames and the two scale factors.
+PM_API PM_NODISCARD enum pm_status pm_load_pcp(struct pm_machine *m, uint32_t cpu, uint32_t zone, uint32_t high, uint32_t alloc_factor, uint32_t free_count);
+
+/* ---- look ---- */
+
+/// One zone, at one moment. All counts are frames.
+struct pm_zone_info {
+	uint32_t kind;
+	uint64_t start_pfn;
+	uint64_t spanned;
+	uint64_t present;
+	uint64_t managed;
+	uint64_t nr_free; ///< on the free lists, without ISOLATE
+	uint64_t nr_free_highatomic;
+	uint64_t nr_isolated;
+	uint64_t nr_pcp;
+	uint64_t nr_unplaced;
+	uint64_t nr_reserved_highatomic;
+	uint64_t wmark[4]; ///< MIN, LOW, HIGH, PROMO, without boost
+	uint64_t watermark_boost;
+	uint64_t lowmem_reserve[4]; ///< by the zone kind that the request may use at most
+	uint32_t below_high;	    ///< 1 while free frames are known to be below HIGH
+	uint32_t reclaim_active;
+};
+
+/// The per-CPU lists of one CPU and zone. Frames.
+struct pm_pcp_info {
+	int32_t count;
+	int32_t high;
+	int32_t high_min;
+	int32_t high_max;
+	int32_t batch;
+	uint32_t alloc_factor;
+	int32_t free_count;
+};
+
+/// What has happened since the machine was made, over all zones.
+struct pm_counters {
+	uint64_t alloc;			///< blocks handed out
+	uint64_t free;			///< blocks taken back
+	uint64_t fail_watermark;
+	uint64_t fail_no_block;
+	uint64_t pcp_refill;		///< blocks moved to per-CPU lists
+	uint64_t pcp_drain;		///< blocks moved from per-CPU lists
+	uint64_t claim[5][5];		///< [requested type][type of the block taken]
+	uint64_t steal[5][5];
+	uint64_t highatomic_reserved;	///< pageblocks
+};
+
+PM_API uint32_t pm_nr_zones(const struct pm_machine *m);
+PM_API uint32_t pm_nr_cpus(const struct pm_machine *m);
+PM_API uint64_t pm_nr_frames(const struct pm_machine *m); ///< one past the last frame of the last zone
+PM_API PM_NODISCARD enum pm_status pm_zone_info(struct pm_machine *m, uint32_t zone, struct pm_zone_info *ret);
+PM_API PM_NODISCARD enum pm_status pm_pcp_info(struct pm_machine *m, uint32_t cpu, uint32_t zone, struct pm_pcp_info *ret);
+PM_API void pm_counters(struct pm_machine *m, struct pm_counters *ret);
+
+/// Free blocks by order and type: ret[order * PM_NR_MIGRATETYPES + type], PM_NR_ORDERS * PM_NR_MIGRATETYPES numbers.
+PM_API PM_NODISCARD enum pm_status pm_free_blocks(struct pm_machine *m, uint32_t zone, uint64_t *ret);
+
+/// The text of /proc/buddyinfo, /proc/pagetypeinfo or /proc/zoneinfo for this machine. Writes at most `size` bytes with the
+/// closing zero; `ret` gets the whole length without it (ask with size 0 first). `text` names which.
+enum pm_text { PM_TEXT_BUDDYINFO = 0, PM_TEXT_PAGETYPEINFO = 1, PM_TEXT_ZONEINFO = 2 };
+PM_API PM_NODISCARD enum pm_status pm_text(struct pm_machine *m, uint32_t text, char *buffer, size_t size, size_t *ret);
+
+/// Indices of REFERENCE section 4, from free blocks by order (PM_NR_ORDERS numbers). Thousandths, as the kernel's integers.
+PM_API int64_t pm_fragmentation_index(const uint64_t *nr_blocks, uint32_t order);
+PM_API int64_t pm_unusable_index(const uint64_t *nr_blocks, uint32_t order);
+
+/// How a frame looks from outside: what pm_frame_state() and pm_frame_states() report.
+enum pm_frame_state {
+	PM_STATE_HOLE = 0,
+	PM_STATE_RESERVED = 1,
+	PM_STATE_UNPLACED = 2,
+	PM_STATE_FREE = 3,
+	PM_STATE_PCP = 4,
+	PM_STATE_USED = 5
+};
+
+/// Where a frame is, and the block that holds it.
+struct pm_frame_info {
+	uint32_t state; ///< enum pm_frame_state
+	uint32_t zone;	///< index; 0xff: none
+	uint64_t head;	///< first frame of the block; the frame itself where there is no block
+	uint32_t order;
+	uint32_t migratetype;
+	uint32_t pageblock_type; ///< ISOLATE while isolated
+	uint32_t tag;
+};
+PM_API PM_NODISCARD enum pm_status pm_frame_info(struct pm_machine *m, uint64_t pfn, struct pm_frame_info *ret);
+
+/// One byte a frame for [start, start + n): enum pm_frame_state in the low 3 bits, migrate type of the block above them.
+/// Not atomic as a whole while others allocate.
+PM_API PM_NODISCARD enum pm_status pm_frame_states(struct pm_machine *m, uint64_t start, size_t n, uint8_t *ret);
+
+/// The tables themselves, for views without a copy: pm_frame_table() has pm_nr_frames() entries of 16 bytes (uint32 word, tag,
+/// prev, next), pm_pageblock_table() one of 16 bytes for each 512 frames. The words are written by others at any time.
+PM_API const void *pm_frame_table(const struct pm_machine *m);
+PM_API const void *pm_pageblock_table(const struct pm_machine *m);
+
+/// The caller's own number for an allocated block. PM_ERR_ORDER: pfn is not the head of an allocated block.
+PM_API PM_NODISCARD enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag);
+
+/// Walks everything: every frame in exactly one place, lists and counters agree, no unmerged buddies, types agree.
+/// PM_ERR_CORRUPT: `message` (size bytes) says what is wrong and where. Nobody else may use the machine meanwhile.
+PM_API PM_NODISCARD enum pm_status pm_machine_validate(struct pm_machine *m, char *message, size_t size);
+
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 
 /// What one recorded event is. `pfn`, `order`, `migratetype`, `gfp` and `arg0..2` of struct pm_events mean, by kind:

@@ -1,0 +1,50 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/types.h"
+
+void pm_assert_failed(const char *condition, const char *file, int line)
+{
+	fprintf(stderr, "pymigrate: broken invariant %s at %s:%d\n", condition, file, line);
+	abort();
+}
+
+const char *pm_status_text(enum pm_status status)
+{
+	switch (status) {
+	case PM_OK:
+		return "success";
+	case PM_ERR_NOMEM:
+		return "the host has no memory left";
+	case PM_ERR_INVAL:
+		return "an argument is out of its range";
+	case PM_ERR_RANGE:
+		return "the frame is outside every zone, or in a hole";
+	case PM_ERR_WATERMARK:
+		return "every allowed zone is below the watermark of this request";
+	case PM_ERR_NO_BLOCK:
+		return "no free block of the order that this request may use";
+	case PM_ERR_ZONE:
+		return "no zone that the gfp flags allow has memory";
+	case PM_ERR_FLAGS:
+		return "the gfp flags contradict each other";
+	case PM_ERR_DOUBLE_FREE:
+		return "the frame is free already";
+	case PM_ERR_ORDER:
+		return "the block has another order, or the frame is inside a block";
+	case PM_ERR_BUSY:
+		return "the frame is not free";
+	case PM_ERR_RESERVED:
+		return "the frame is reserved";
+	case PM_ERR_CORRUPT:
+		return "the machine's state contradicts itself";
+	case PM_ERR_SYNTAX:
+		return "the text is damaged";
+	case PM_ERR_TRUNCATED:
+		return "the text ends inside a line";
+	case PM_ERR_LIMIT:
+		return "the input is larger than this build allows";
+	}
+	return "unknown status";
+}

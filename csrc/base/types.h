@@ -1,0 +1,62 @@
+/// Glossary in types: a frame number is a `struct pm_pfn`, a frame is 4 KiB of simulated memory, a block is 2^order frames that
+/// start at a multiple of 2^order, a pageblock is 2^PM_PAGEBLOCK_ORDER frames with one migrate type.
+#ifndef PM_BASE_TYPES_H
+#define PM_BASE_TYPES_H
+
+#include "base/config.h"
+#include "pymigrate.h"
+
+_Static_assert(PM_PAGE_SHIFT == PM_CFG_PAGE_SHIFT, "pymigrate.h and base/config.h disagree on the page size");
+_Static_assert(PM_NR_ORDERS == PM_CFG_NR_ORDERS && PM_MAX_ORDER == PM_CFG_NR_ORDERS - 1, "pymigrate.h and base/config.h disagree on the orders");
+_Static_assert(PM_PAGEBLOCK_ORDER == PM_CFG_PAGEBLOCK_ORDER, "pymigrate.h and base/config.h disagree on the pageblock order");
+_Static_assert(PM_COSTLY_ORDER == PM_CFG_COSTLY_ORDER, "pymigrate.h and base/config.h disagree on the costly order");
+_Static_assert(PM_PAGE_SIZE == 1 << PM_PAGE_SHIFT && PM_PAGEBLOCK_NR_PAGES == 1 << PM_PAGEBLOCK_ORDER, "derived constants in pymigrate.h are stale");
+
+/// A frame number. A struct, so that it cannot be swapped with an address, an order or a count.
+struct pm_pfn {
+	uint32_t v;
+};
+
+/// "No frame": ends a list, and marks a frame number that was not found.
+#define PM_NIL_PFN 0xffffffffu
+
+static inline struct pm_pfn pm_pfn(uint64_t v)
+{
+	return (struct pm_pfn){ (uint32_t)v };
+}
+
+static inline struct pm_pfn pm_pfn_nil(void)
+{
+	return (struct pm_pfn){ PM_NIL_PFN };
+}
+
+static inline bool pm_pfn_is_nil(struct pm_pfn pfn)
+{
+	return pfn.v == PM_NIL_PFN;
+}
+
+static inline bool pm_pfn_eq(struct pm_pfn a, struct pm_pfn b)
+{
+	return a.v == b.v;
+}
+
+static inline struct pm_pfn pm_pfn_add(struct pm_pfn pfn, uint32_t nr)
+{
+	return (struct pm_pfn){ pfn.v + nr };
+}
+
+/// The other half of the block of order + 1 that holds this block.
+static inline struct pm_pfn pm_pfn_buddy(struct pm_pfn pfn, unsigned int order)
+{
+	return (struct pm_pfn){ pfn.v ^ (1u << order) };
+}
+
+static inline bool pm_pfn_aligned(struct pm_pfn pfn, unsigned int order)
+{
+	return (pfn.v & ((1u << order) - 1)) == 0;
+}
+
+#define PM_LIKELY(x) __builtin_expect(!!(x), 1)
+#define PM_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#endif

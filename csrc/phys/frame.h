@@ -1,0 +1,96 @@
+/// The frame table and the pageblock table: what is known about each frame, and the links of the lists that frames are on.
+///
+/// Only the first frame of a block (its head) says what the block is; the words of the others are zero. So a block is allocated,
+/// split or merged by writing one or two words, and memory that was never used has no frame table behind it: the table is mapped
+/// lazily, and free blocks of a pageblock or more keep their state and links in the pageblock table, 16 bytes for 512 frames.
+#ifndef PM_PHYS_FRAME_H
+#define PM_PHYS_FRAME_H
+
+#include <stdatomic.h>
+
+#include "base/assert.h"
+#include "base/types.h"
+
+/// Where the block headed by a frame is.
+enum pm_frame_kind {
+	PM_FRAME_NONE = 0, ///< not a head: inside a block, or never handed out
+	PM_FRAME_FREE = 1, ///< on a free list of its zone
+	PM_FRAME_PCP = 2,  ///< on a per-CPU list, or on its way there
+	PM_FRAME_USED = 3  ///< allocated
+};
+
+/// Links of a list. (Z) on a free list, (L) = the per-CPU list's lock on a per-CPU list.
+struct pm_link {
+	uint32_t prev;
+	uint32_t next;
+};
+
+/// One frame: 16 bytes, four to a cache line, since a buddy's word is what a merge reads.
+struct pm_frame {
+	/// (A) kind << 8 | migratetype << 4 | order. USED -> PCP is a compare-and-swap by whoever frees (so that of two frees one
+	/// fails); all other changes are made by the owner: under the zone lock (to and from FREE), under the per-CPU list's lock
+	/// (PCP), or by the allocating thread before anyone else knows the frame.
+	_Atomic uint32_t word;
+	/// (U) the caller's own number for the block: a replay keeps the allocation here.
+	_Atomic uint32_t tag;
+	struct pm_link link;
+};
+
+/// One pageblock: 16 bytes.
+struct pm_pageblock {
+	struct pm_link link;	      ///< (Z)(L) links of the block of order >= PM_PAGEBLOCK_ORDER that starts here
+	_Atomic uint8_t type;	      ///< (Z) for writing, read without: enum pm_migratetype, without the isolate bit
+	_Atomic uint8_t isolated;     ///< (Z) for writing, read without: 1 while isolated; `type` is kept meanwhile
+	uint8_t free_order;	      ///< (Z) order of the free block that starts here if it is >= PM_PAGEBLOCK_ORDER, else 0
+	uint8_t zone;		      ///< (C) index of the zone; PM_NO_ZONE for a pageblock outside every zone
+	uint8_t free_list;	      ///< (Z) migrate type of the list that the block of `free_order` is on
+	uint8_t pad[3];
+};
+
+enum { PM_NO_ZONE = 0xff };
+
+_Static_assert(sizeof(struct pm_frame) == 16, "a frame grew");
+_Static_assert(sizeof(struct pm_pageblock) == 16, "a pageblock grew");
+
+static inline uint32_t pm_word(enum pm_frame_kind kind, unsigned int migratetype, unsigned int order)
+{
+	return (uint32_t)kind << 8 | migratetype << 4 | order;
+}
+
+static inline enum pm_frame_kind pm_word_kind(uint32_t word)
+{
+	return (enum pm_frame_kind)(word >> 8);
+}
+
+static inline unsigned int pm_word_order(uint32_t word)
+{
+	return word & 0xf;
+}
+
+static inline unsigned int pm_word_migratetype(uint32_t word)
+{
+	return (word >> 4) & 0xf;
+}
+
+/// Relaxed: the lists' locks order everything that follows from a word; the compare-and-swap of a free needs only its atomicity.
+static inline uint32_t pm_frame_word(const struct pm_frame *frame)
+{
+	return atomic_load_explicit(&frame->word, memory_order_relaxed);
+}
+
+/// Relaxed: see pm_frame_word().
+static inline void pm_frame_set_word(struct pm_frame *frame, uint32_t word)
+{
+	atomic_store_explicit(&frame->word, word, memory_order_relaxed);
+}
+
+/// The type that decides where a freed frame goes: ISOLATE while the pageblock is isolated, else its type.
+/// Relaxed: a free that reads it without the zone lock may be late by one change, as in the kernel; it is read again under the lock.
+static inline unsigned int pm_pageblock_type(const struct pm_pageblock *block)
+{
+	if (PM_UNLIKELY(atomic_load_explicit(&block->isolated, memory_order_relaxed)))
+		return PM_MT_ISOLATE;
+	return atomic_load_explicit(&block->type, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,123 @@
+/// The machine and its parts. Every mutable field says what guards it: (Z) the zone's lock, (L) the per-CPU list's lock, (A) atomic,
+/// (C) constant after pm_machine_create() (or written by the single thread that loads a snapshot).
+#ifndef PM_PHYS_MACHINE_H
+#define PM_PHYS_MACHINE_H
+
+#include "base/lock.h"
+#include "phys/list.h"
+
+enum { PM_WMARK_MIN, PM_WMARK_LOW, PM_WMARK_HIGH, PM_WMARK_PROMO, PM_NR_WMARK };
+
+/// Lists of a CPU for one zone: three types for each of the orders 0-3, and for the huge-page order movable or not.
+enum {
+	PM_NR_LOW_PCP_LISTS = (PM_COSTLY_ORDER + 1) * PM_NR_PCP_TYPES,
+	PM_NR_PCP_LISTS = PM_NR_LOW_PCP_LISTS + 2
+};
+
+struct pm_free_area {
+	struct pm_list list[PM_NR_MIGRATETYPES]; ///< (Z)
+};
+
+struct pm_zone {
+	_Alignas(PM_CFG_CACHE_LINE) struct pm_lock lock;
+	uint32_t kind;	///< (C) enum pm_zone_kind
+	uint32_t index; ///< (C)
+	uint32_t start; ///< (C) first frame
+	uint32_t end;	///< (C) one past the last
+	uint64_t present; ///< (C)
+	uint64_t managed; ///< (C)
+	uint64_t wmark[PM_NR_WMARK];		///< (C)
+	uint64_t lowmem_reserve[PM_MAX_ZONES]; ///< (C) by highest usable zone kind
+
+	/// (A) written under the zone lock, read without it by the watermark checks, which may be late by one operation.
+	_Alignas(PM_CFG_CACHE_LINE) _Atomic uint64_t nr_free;
+	_Atomic uint64_t nr_free_highatomic; ///< (A) likewise
+	_Atomic uint64_t watermark_boost;    ///< (A) likewise
+	_Atomic uint32_t below_high;	     ///< (A) a hint: set by an allocation that saw too little, cleared by a drain
+	_Atomic uint32_t reclaim_active;     ///< (A) a hint, set from outside
+
+	_Alignas(PM_CFG_CACHE_LINE) struct pm_free_area area[PM_NR_ORDERS]; ///< (Z)
+	uint64_t nr_isolated;		 ///< (Z) frames on the ISOLATE lists
+	uint64_t nr_reserved_highatomic; ///< (Z) frames in HIGHATOMIC pageblocks
+	uint64_t nr_unplaced;		 ///< (C)
+	uint64_t claim[PM_NR_MIGRATETYPES][PM_NR_MIGRATETYPES]; ///< (Z)
+	uint64_t steal[PM_NR_MIGRATETYPES][PM_NR_MIGRATETYPES]; ///< (Z)
+	uint64_t nr_highatomic_made;	 ///< (Z) pageblocks
+	uint64_t nr_refill;		 ///< (Z) blocks
+	uint64_t nr_drain;		 ///< (Z) blocks
+	uint64_t nr_alloc;		 ///< (Z) blocks handed out past the per-CPU lists
+	uint64_t nr_freed;		 ///< (Z) blocks taken back past the per-CPU lists
+};
+
+struct pm_pcp {
+	_Alignas(PM_CFG_CACHE_LINE) struct pm_lock lock;
+	int32_t count;	      ///< (L) frames on all lists
+	int32_t high;	      ///< (L) when to drain
+	int32_t free_count;   ///< (L) frames freed in a row
+	uint8_t alloc_factor; ///< (L) doublings of the next refill
+	bool prev_free_high;  ///< (L) the last free had an order of 1-3
+	int32_t high_min;     ///< (C)
+	int32_t high_max;     ///< (C)
+	int32_t batch;	      ///< (C)
+	uint64_t nr_alloc;    ///< (L) blocks
+	uint64_t nr_free;     ///< (L) blocks
+	struct pm_list list[PM_NR_PCP_LISTS]; ///< (L)
+};
+
+struct pm_cpu {
+	struct pm_pcp pcp[PM_MAX_ZONES];
+	/// (A) failed requests, by the two reasons that depend on the machine's state.
+	_Atomic uint64_t fail_watermark;
+	_Atomic uint64_t fail_no_block;
+};
+
+struct pm_machine {
+	struct pm_tables tables; ///< (C)
+	uint32_t nr_frames;	 ///< (C) one past the last frame
+	uint32_t nr_pageblocks;	 ///< (C)
+	uint32_t nr_zones;	 ///< (C)
+	uint32_t nr_cpus;	 ///< (C)
+	/// (C) zones a request may use, first choice first, by the highest kind it allows; -1 ends.
+	int8_t zonelist[PM_MAX_ZONES][PM_MAX_ZONES + 1];
+	struct pm_settings settings;	 ///< (C)
+	struct pm_zone zone[PM_MAX_ZONES];
+	struct pm_cpu *cpu; ///< [nr_cpus]
+	struct pm_range *holes; ///< (C) [nr_holes] in order
+	size_t nr_holes;
+	struct pm_range *reserved; ///< (C) [nr_reserved] in order
+	size_t nr_reserved;
+	size_t frames_bytes;	 ///< (C) mapped for the frame table
+	size_t pageblocks_bytes; ///< (C)
+};
+
+static inline struct pm_pageblock *pm_pageblock_of(const struct pm_machine *m, struct pm_pfn pfn)
+{
+	return &m->tables.pageblocks[pfn.v >> PM_PAGEBLOCK_ORDER];
+}
+
+static inline struct pm_frame *pm_frame_of(const struct pm_machine *m, struct pm_pfn pfn)
+{
+	return &m->tables.frames[pfn.v];
+}
+
+/// The zone of a frame, or NULL outside every zone.
+static inline struct pm_zone *pm_zone_of(struct pm_machine *m, uint64_t pfn)
+{
+	uint8_t index;
+
+	if (PM_UNLIKELY(pfn >= m->nr_frames))
+		return NULL;
+	index = m->tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER].zone;
+	if (PM_UNLIKELY(index == PM_NO_ZONE || pfn < m->zone[index].start || pfn >= m->zone[index].end))
+		return NULL;
+	return &m->zone[index];
+}
+
+/// Is `pfn` in one of the ranges? Binary search; slow paths only.
+bool pm_in_ranges(const struct pm_range *ranges, size_t n, uint64_t pfn);
+
+/// Frames of [start, end) that lie in none of the holes and reserved ranges come out one run at a time: returns false at the end,
+/// else moves `*start` past the run that it stores in `ret`.
+bool pm_next_usable(const struct pm_machine *m, uint64_t *start, uint64_t end, struct pm_range *ret);
+
+#endif

@@ -1,0 +1,128 @@
+#include "phys/watermark.h"
+
+/// Largest r with r * r <= v.
+static uint64_t isqrt(uint64_t v)
+{
+	uint64_t r = 0, bit = (uint64_t)1 << 62;
+
+	while (bit > v)
+		bit >>= 2;
+	while (bit) {
+		if (v >= r + bit) {
+			v -= r + bit;
+			r = (r >> 1) + bit;
+		} else {
+			r >>= 1;
+		}
+		bit >>= 2;
+	}
+	return r;
+}
+
+static uint64_t clamp(uint64_t v, uint64_t low, uint64_t high)
+{
+	return v < low ? low : v > high ? high : v;
+}
+
+static void setup_zone(struct pm_zone *zone, uint64_t pages_min, uint64_t lowmem, uint32_t scale_factor)
+{
+	uint64_t share = lowmem ? (uint64_t)((unsigned __int128)pages_min * zone->managed / lowmem) : 0;
+	uint64_t gap = zone->managed * scale_factor / 10000;
+
+	if (gap < share / 4)
+		gap = share / 4;
+	zone->wmark[PM_WMARK_MIN] = zone->kind == PM_ZONE_MOVABLE ? clamp(zone->managed / 1024, 32, 128) : share;
+	zone->wmark[PM_WMARK_LOW] = zone->wmark[PM_WMARK_MIN] + gap;
+	zone->wmark[PM_WMARK_HIGH] = zone->wmark[PM_WMARK_MIN] + 2 * gap;
+	zone->wmark[PM_WMARK_PROMO] = zone->wmark[PM_WMARK_MIN] + 3 * gap;
+}
+
+/// Frames of zone i that a request for zone kind j must leave: what the zones above i up to j hold, divided by i's ratio.
+static void setup_reserve(struct pm_machine *m, struct pm_zone *zone)
+{
+	uint32_t ratio = m->settings.lowmem_reserve_ratio[zone->kind];
+	uint64_t above = 0;
+	uint32_t kind, i;
+
+	for (kind = zone->kind + 1; kind < PM_MAX_ZONES; kind++) {
+		for (i = 0; i < m->nr_zones; i++)
+			if (m->zone[i].kind == kind)
+				above += m->zone[i].managed;
+		zone->lowmem_reserve[kind] = ratio ? above / ratio : 0;
+	}
+}
+
+void pm_watermarks_setup(struct pm_machine *m)
+{
+	uint64_t lowmem = 0, kbytes, pages_min;
+	uint32_t i;
+
+	for (i = 0; i < m->nr_zones; i++)
+		if (m->zone[i].kind != PM_ZONE_MOVABLE)
+			lowmem += m->zone[i].managed;
+	if (m->settings.min_free_kbytes < 0)
+		kbytes = clamp(isqrt(16 * lowmem * (PM_PAGE_SIZE / 1024)), 128, 262144);
+	else
+		kbytes = (uint64_t)m->settings.min_free_kbytes;
+	pages_min = kbytes / (PM_PAGE_SIZE / 1024);
+	for (i = 0; i < m->nr_zones; i++) {
+		setup_zone(&m->zone[i], pages_min, lowmem, m->settings.watermark_scale_factor);
+		setup_reserve(m, &m->zone[i]);
+	}
+}
+
+uint64_t pm_watermark(const struct pm_zone *zone, unsigned int which)
+{
+	/* Relaxed: the boost is a hint that may be late. */
+	return zone->wmark[which] + atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed);
+}
+
+/// Is there a non-empty list at or above the order that this request may take from? Reads counts that others may be changing: a hint.
+static bool has_block(const struct pm_zone *zone, unsigned int order, uint32_t alloc_flags)
+{
+	unsigned int o, t;
+
+	for (o = order; o < PM_NR_ORDERS; o++) {
+		for (t = 0; t < PM_NR_PCP_TYPES; t++)
+			if (pm_list_nr(&zone->area[o].list[t]))
+				return true;
+		if ((alloc_flags & PM_ALLOC_HIGHATOMIC) && pm_list_nr(&zone->area[o].list[PM_MT_HIGHATOMIC]))
+			return true;
+	}
+	return false;
+}
+
+bool pm_watermark_ok(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags)
+{
+	int64_t free = (int64_t)atomic_load_explicit(&zone->nr_free, memory_order_relaxed); /* relaxed: see nr_free */
+	int64_t min = (int64_t)mark;
+
+	free -= ((int64_t)1 << order) - 1;
+	if (!(alloc_flags & PM_ALLOC_RESERVES))
+		free -= (int64_t)atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed);
+	if (PM_UNLIKELY(alloc_flags & PM_ALLOC_RESERVES)) {
+		if (alloc_flags & PM_ALLOC_MIN_RESERVE) {
+			min -= min / 2;
+			if (alloc_flags & PM_ALLOC_NON_BLOCK)
+				min -= min / 4;
+		}
+	}
+	if (free <= min + (int64_t)zone->lowmem_reserve[highest])
+		return false;
+	return order == 0 || has_block(zone, order, alloc_flags);
+}
+
+void pm_watermark_boost(const struct pm_machine *m, struct pm_zone *zone)
+{
+	uint64_t boost, most;
+
+	if (!m->settings.watermark_boost_factor)
+		return;
+	if (4 * (uint64_t)PM_PAGEBLOCK_NR_PAGES > zone->managed || zone->wmark[PM_WMARK_HIGH] == 0)
+		return;
+	most = zone->wmark[PM_WMARK_HIGH] * m->settings.watermark_boost_factor / 10000;
+	if (most < PM_PAGEBLOCK_NR_PAGES)
+		most = PM_PAGEBLOCK_NR_PAGES;
+	boost = atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed) + PM_PAGEBLOCK_NR_PAGES;
+	atomic_store_explicit(&zone->watermark_boost, boost < most ? boost : most, memory_order_relaxed);
+}
