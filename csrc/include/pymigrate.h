@@ -137,7 +137,7 @@ struct pm_settings {
 	uint32_t watermark_scale_factor;     ///< parts of 10,000
 	uint32_t watermark_boost_factor;     ///< parts of 10,000 of the HIGH mark; 0: no boost
 	uint32_t lowmem_reserve_ratio[4];    ///< by zone kind; 0: no reserve
-	uint32_t defrag_mode;		     ///< 1: never take a block of another type below the pageblock order
+	uint32_t defrag_mode;		     ///< 1: take a block of another type below the pageblock order only as a last resort
 	uint32_t extfrag_threshold;	     ///< 0..1000
 	uint32_t pcp;			     ///< 0: no per-CPU lists, every block comes from and goes to the free lists
 	int64_t pcp_high_min;		     ///< frames; -1: from the watermarks. One value for every zone
@@ -296,7 +296,7 @@ PM_API PM_NODISCARD enum pm_status pm_free_blocks(struct pm_machine *m, uint32_t
 enum pm_text { PM_TEXT_BUDDYINFO = 0, PM_TEXT_PAGETYPEINFO = 1, PM_TEXT_ZONEINFO = 2 };
 PM_API PM_NODISCARD enum pm_status pm_text(struct pm_machine *m, uint32_t text, char *buffer, size_t size, size_t *ret);
 
-/// Indices of REFERENCE section 4, from free blocks by order (PM_NR_ORDERS numbers). Thousandths, as the kernel's integers.
+/// Indices of REFERENCE section 4, from free blocks by order (PM_NR_ORDERS numbers). Thousandths, as the kernel's integers; INT64_MIN for an order above PM_MAX_ORDER.
 PM_API int64_t pm_fragmentation_index(const uint64_t *nr_blocks, uint32_t order);
 PM_API int64_t pm_unusable_index(const uint64_t *nr_blocks, uint32_t order);
 
@@ -385,6 +385,79 @@ struct pm_events {
 	const uint32_t *arg1;
 	const uint32_t *arg2;
 };
+
+/* ---- parsing: the text of a trace to columns (csrc/replay/parse.c) ---- */
+
+/// The text forms that are read. AUTO settles on one at the first line that tells.
+enum pm_text_format { PM_TEXT_AUTO = 0, PM_TEXT_PERF_SCRIPT = 1, PM_TEXT_TRACE_CMD = 2, PM_TEXT_FTRACE = 3 };
+
+enum {
+	PM_PARSE_NR_PROBLEMS = 16,	 ///< how many damaged lines are remembered with their place
+	PM_PARSE_NR_OTHERS = 64,	 ///< how many names of unknown events are remembered
+	PM_PARSE_NAME_BYTES_MAX = 48,	 ///< a longer name of an unknown event is cut
+	PM_PARSE_LINE_BYTES_MAX = 65536, ///< a longer line is damaged
+	PM_PARSE_BATCH_MAX = 1 << 24	 ///< most events that a parser may hold at once
+};
+
+/// A place in the text and what is wrong there.
+struct pm_parse_problem {
+	uint64_t line;	    ///< counted from 1
+	uint64_t column;    ///< byte within the line, counted from 1
+	const char *reason; ///< static storage
+};
+
+/// What a parser has seen so far. Every line is counted exactly once: lines = events + other_events + comments + lost_lines + skipped.
+struct pm_parse_stats {
+	uint64_t bytes;
+	uint64_t lines;
+	uint64_t events;
+	uint64_t other_events;	   ///< well-formed events that pymigrate does not use
+	uint64_t comments;	   ///< comments, headers and empty lines
+	uint64_t lost_lines;	   ///< lines that say that events were lost
+	uint64_t lost_events;	   ///< how many events those lines speak of (at least 1 a line)
+	uint64_t first_lost_line;  ///< 0: none
+	uint64_t skipped;	   ///< damaged lines (lenient only; strict stops at the first)
+	uint64_t truncated;	   ///< 1: the text ended inside a line (that line is also counted in skipped)
+	uint64_t unsorted;	   ///< events older than the event before them
+	uint64_t unknown_gfp;	   ///< events with a gfp bit or name that is not known; the rest of their flags is kept
+	uint64_t undecoded_ptes;   ///< migration PTE events whose frame could not be told: pfn is PM_NO_PFN32
+	uint32_t format;	   ///< enum pm_text_format; AUTO until a line told
+	uint32_t nr_others;	   ///< names in others; further names are counted in other_events only
+	uint32_t nr_problems;	   ///< entries in problems
+	struct pm_parse_problem problems[PM_PARSE_NR_PROBLEMS]; ///< the first damaged lines
+};
+
+/// One name of events that were passed over.
+struct pm_parse_other {
+	char name[PM_PARSE_NAME_BYTES_MAX];
+	uint64_t count;
+};
+
+struct pm_parser;
+
+/// Makes a parser. It holds at most `batch` events (1..PM_PARSE_BATCH_MAX) and one unfinished line, whatever the length of the text.
+/// @param lenient damaged lines are counted and passed over; otherwise the first one ends the parse
+PM_API PM_NODISCARD enum pm_status pm_parser_create(enum pm_text_format format, bool lenient, size_t batch, struct pm_parser **ret);
+/// Frees a parser; NULL is allowed.
+PM_API void pm_parser_destroy(struct pm_parser *parser);
+/// Parses the next bytes of the text; they may end anywhere. Stops early when the batch is full: then `*ret_used` < n, and the caller
+/// takes the columns, drains, and feeds the rest. The bytes are not kept. After a failure the parser stays failed.
+/// @return PM_ERR_SYNTAX, PM_ERR_LIMIT: see pm_parser_stats' last problem
+PM_API PM_NODISCARD enum pm_status pm_parser_feed(struct pm_parser *parser, const char *bytes, size_t n, size_t *ret_used);
+/// The text is at its end: parses a last line without a newline. PM_ERR_TRUNCATED where that line is not whole.
+PM_API PM_NODISCARD enum pm_status pm_parser_finish(struct pm_parser *parser);
+/// The columns parsed since the last drain: borrowed until the next call on this parser. `allocation` is NULL.
+/// Migration PTE events carry the number of the virtual page in arg0 (low 32 bits) and arg1 (the bits above).
+PM_API void pm_parser_columns(const struct pm_parser *parser, struct pm_events *ret);
+/// Forgets the columns parsed so far, to make room.
+PM_API void pm_parser_drain(struct pm_parser *parser);
+/// What was seen so far.
+PM_API void pm_parser_stats(const struct pm_parser *parser, struct pm_parse_stats *ret);
+/// The i-th name of events that were passed over, i < nr_others.
+PM_API PM_NODISCARD enum pm_status pm_parser_other(const struct pm_parser *parser, size_t i, struct pm_parse_other *ret);
+/// Translates gfp flags as a kernel prints them: names joined by '|', "none", or hexadecimal of a 6.x kernel.
+/// @param ret_unknown how many names or bits are not known
+PM_API uint32_t pm_gfp_parse(const char *text, size_t n, uint32_t *ret_unknown);
 
 /* BINDING-END */
 #ifdef __cplusplus

@@ -126,6 +126,8 @@ void pm_buddy_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn
 {
 
 	PM_ASSERT_SLOW(pm_pfn_aligned(pfn, order));
+	/* The frame may end up inside a larger block, where its word must be zero. */
+	pm_frame_set_word(pm_frame_of(m, pfn), 0);
 	while (order < PM_MAX_ORDER) {
 		struct pm_pfn buddy = pm_pfn_buddy(pfn, order);
 

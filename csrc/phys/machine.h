@@ -86,6 +86,8 @@ struct pm_machine {
 	size_t nr_holes;
 	struct pm_range *reserved; ///< (C) [nr_reserved] in order
 	size_t nr_reserved;
+	/// (C) one bit a frame, from the first pm_load_blocks() on: placed, reserved or in a hole. NULL before.
+	uint64_t *placed;
 	size_t frames_bytes;	 ///< (C) mapped for the frame table
 	size_t pageblocks_bytes; ///< (C)
 };

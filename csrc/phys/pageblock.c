@@ -63,6 +63,20 @@ void pm_pageblock_move_free(struct pm_machine *m, struct pm_zone *zone, struct p
 	}
 }
 
+void pm_pageblock_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order)
+{
+	unsigned int part = order < PM_PAGEBLOCK_ORDER ? order : PM_PAGEBLOCK_ORDER;
+	uint32_t i;
+
+	/* The word of a larger block's head must go before its parts do. */
+	pm_frame_set_word(pm_frame_of(m, pfn), 0);
+	for (i = 0; i < 1u << order; i += 1u << part) {
+		struct pm_pfn at = pm_pfn_add(pfn, i);
+
+		pm_buddy_free(m, zone, at, part, pm_pageblock_type(pm_pageblock_of(m, at)));
+	}
+}
+
 /// A free block larger than a pageblock would tie its pageblocks together: splits it, so that each half is on the list of its own type.
 static void split_large(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn) PM_REQUIRES(zone->lock)
 {

@@ -19,6 +19,10 @@ bool pm_pageblock_count(struct pm_machine *m, const struct pm_zone *zone, struct
 /// Moves the free blocks inside one pageblock to the tails of the lists of another type; does not retype the pageblock.
 void pm_pageblock_move_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int migratetype) PM_REQUIRES(zone->lock);
 
+/// Gives a block back to the free lists under the types of its pageblocks as they are now. A block larger than a pageblock goes back a
+/// pageblock at a time, since its halves may have got different types while it was used.
+void pm_pageblock_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order) PM_REQUIRES(zone->lock);
+
 /// After a high-order atomic allocation: keeps its pageblock in reserve, if the zone's share is not used up.
 void pm_highatomic_reserve(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order) PM_REQUIRES(zone->lock);
 

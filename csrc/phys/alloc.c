@@ -1,0 +1,435 @@
+/// The public operations on blocks: allocate and free, one or many, split, take.
+#include "phys/buddy.h"
+#include "phys/pageblock.h"
+#include "phys/pcp.h"
+#include "phys/rmqueue.h"
+#include "phys/watermark.h"
+
+/// The highest zone kind a request may use, by its four zone flags (DMA, HIGHMEM, DMA32, MOVABLE); -1: they contradict each other.
+static const int8_t highest_kind[16] = {
+	[0] = PM_ZONE_NORMAL,
+	[PM_GFP_DMA] = PM_ZONE_DMA,
+	[PM_GFP_HIGHMEM] = PM_ZONE_NORMAL,
+	[PM_GFP_DMA | PM_GFP_HIGHMEM] = -1,
+	[PM_GFP_DMA32] = PM_ZONE_DMA32,
+	[PM_GFP_DMA32 | PM_GFP_DMA] = -1,
+	[PM_GFP_DMA32 | PM_GFP_HIGHMEM] = -1,
+	[PM_GFP_DMA32 | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
+	[PM_GFP_MOVABLE] = PM_ZONE_NORMAL,
+	[PM_GFP_MOVABLE | PM_GFP_DMA] = PM_ZONE_DMA,
+	[PM_GFP_MOVABLE | PM_GFP_HIGHMEM] = PM_ZONE_MOVABLE,
+	[PM_GFP_MOVABLE | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32] = PM_ZONE_DMA32,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_DMA] = -1,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_HIGHMEM] = -1,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
+};
+
+/// A request, read once from its arguments.
+struct request {
+	uint32_t cpu;
+	unsigned int order;
+	unsigned int migratetype;
+	unsigned int highest; ///< zone kind
+	uint32_t gfp;
+};
+
+static enum pm_status read_request(const struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, struct request *ret)
+{
+	int kind;
+
+	if (PM_UNLIKELY(cpu >= m->nr_cpus || order > PM_MAX_ORDER || (gfp & ~(uint32_t)PM_GFP_ALL)))
+		return PM_ERR_INVAL;
+	kind = highest_kind[gfp & 0xf];
+	if (PM_UNLIKELY(kind < 0 || (gfp & (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE)) == (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE)))
+		return PM_ERR_FLAGS;
+	ret->cpu = cpu;
+	ret->order = order;
+	ret->migratetype = gfp & PM_GFP_MOVABLE ? PM_MT_MOVABLE : gfp & PM_GFP_RECLAIMABLE ? PM_MT_RECLAIMABLE : PM_MT_UNMOVABLE;
+	ret->highest = (unsigned int)kind;
+	ret->gfp = gfp;
+	return PM_OK;
+}
+
+/// May this zone serve the request? As a side effect notes that a zone has come below its HIGH mark.
+static bool zone_allows(struct pm_zone *zone, const struct request *rq, uint32_t flags)
+{
+	unsigned int which = flags & PM_ALLOC_WMARK_MASK;
+
+	if (PM_UNLIKELY(flags & PM_ALLOC_NO_WATERMARKS))
+		return true;
+	/* Relaxed: below_high is a hint to the per-CPU lists. */
+	if (!atomic_load_explicit(&zone->below_high, memory_order_relaxed)) {
+		if (PM_LIKELY(pm_watermark_ok(zone, rq->order, pm_watermark(zone, PM_WMARK_HIGH), rq->highest, flags)))
+			return true;
+		atomic_store_explicit(&zone->below_high, 1, memory_order_relaxed);
+	}
+	if (pm_watermark_ok(zone, rq->order, pm_watermark(zone, which), rq->highest, flags))
+		return true;
+	/* A boost asks for reclaim; an urgent small request must not fail because of it. */
+	return rq->order == 0 && (flags & PM_ALLOC_MIN_RESERVE) && which == PM_WMARK_MIN &&
+	       pm_watermark_ok(zone, 0, zone->wmark[PM_WMARK_MIN], rq->highest, flags);
+}
+
+/// Takes up to `n` blocks from the per-CPU lists. Returns how many.
+static size_t take_pcp(struct pm_machine *m, struct pm_zone *zone, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
+{
+	struct pm_pcp *pcp = &m->cpu[rq->cpu].pcp[zone->index];
+	struct pm_list *list = &pcp->list[pm_pcp_index(rq->order, rq->migratetype)];
+	uint32_t word = pm_word(PM_FRAME_USED, rq->migratetype, rq->order);
+	size_t i;
+
+	pm_lock(&pcp->lock);
+	for (i = 0; i < n; i++) {
+		struct pm_pfn pfn;
+
+		pcp->free_count >>= 1;
+		if (PM_UNLIKELY(list->first == PM_NIL_PFN) && !pm_pcp_refill(m, zone, pcp, rq->order, rq->migratetype, flags))
+			break;
+		pfn = pm_list_pop_front(&m->tables, list, rq->order);
+		pcp->count -= 1 << rq->order;
+		pm_frame_set_word(pm_frame_of(m, pfn), word);
+		pfns[i] = pfn.v;
+	}
+	pcp->nr_alloc += i;
+	pm_unlock(&pcp->lock);
+	return i;
+}
+
+/// Takes up to `n` blocks straight from the free lists. Returns how many.
+static size_t take_buddy(struct pm_machine *m, struct pm_zone *zone, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
+{
+	enum pm_rung rung = PM_RUNG_OWN;
+	size_t i;
+
+	pm_lock(&zone->lock);
+	for (i = 0; i < n; i++) {
+		struct pm_pfn pfn = pm_pfn_nil();
+
+		if (flags & PM_ALLOC_HIGHATOMIC)
+			pfn = pm_buddy_take_smallest(m, zone, rq->order, PM_MT_HIGHATOMIC);
+		if (pm_pfn_is_nil(pfn))
+			pfn = pm_rmqueue(m, zone, rq->order, rq->migratetype, flags, &rung);
+		/* Rather use the atomic reserve than fail somebody who cannot wait. */
+		if (pm_pfn_is_nil(pfn) && (flags & (PM_ALLOC_NON_BLOCK | PM_ALLOC_NO_WATERMARKS)))
+			pfn = pm_buddy_take_smallest(m, zone, rq->order, PM_MT_HIGHATOMIC);
+		if (pm_pfn_is_nil(pfn))
+			break;
+		pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_USED, rq->migratetype, rq->order));
+		pfns[i] = pfn.v;
+	}
+	zone->nr_alloc += i;
+	pm_unlock(&zone->lock);
+	return i;
+}
+
+/// Urgent high-order requests that had to dig leave their pageblocks in reserve for the next of their kind.
+static void reserve_highatomic(struct pm_machine *m, struct pm_zone *zone, unsigned int order, size_t n, const uint64_t *pfns)
+{
+	size_t i;
+
+	pm_lock(&zone->lock);
+	for (i = 0; i < n; i++)
+		pm_highatomic_reserve(m, zone, pm_pfn(pfns[i]), order);
+	pm_unlock(&zone->lock);
+}
+
+/// One pass over the zones that the request may use.
+static size_t try_zones(struct pm_machine *m, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
+{
+	const int8_t *z;
+
+	for (z = m->zonelist[rq->highest]; *z >= 0; z++) {
+		struct pm_zone *zone = &m->zone[*z];
+		size_t got = 0;
+
+		if (!zone_allows(zone, rq, flags))
+			continue;
+		if (m->settings.pcp && pm_pcp_order(rq->order))
+			got = take_pcp(m, zone, rq, flags, n, pfns);
+		if (PM_UNLIKELY(got == 0))
+			got = take_buddy(m, zone, rq, flags, n, pfns);
+		if (PM_UNLIKELY(got && (flags & PM_ALLOC_HIGHATOMIC)))
+			reserve_highatomic(m, zone, rq->order, got, pfns);
+		if (got)
+			return got;
+	}
+	return 0;
+}
+
+/// What the first try is careful about: with a DMA32 zone to turn to, the Normal zone is not mixed below the pageblock order.
+static uint32_t first_flags(const struct pm_machine *m, const struct request *rq)
+{
+	const int8_t *z = m->zonelist[rq->highest];
+
+	if (m->settings.defrag_mode || (z[0] >= 0 && m->zone[z[0]].kind == PM_ZONE_NORMAL && z[1] >= 0))
+		return PM_WMARK_LOW | PM_ALLOC_NOFRAGMENT;
+	return PM_WMARK_LOW;
+}
+
+static uint32_t reserve_flags(const struct request *rq)
+{
+	uint32_t flags = PM_WMARK_MIN;
+
+	if (rq->gfp & PM_GFP_HIGH)
+		flags |= PM_ALLOC_MIN_RESERVE;
+	if (!(rq->gfp & PM_GFP_DIRECT_RECLAIM) && !(rq->gfp & PM_GFP_NOMEMALLOC)) {
+		flags |= PM_ALLOC_NON_BLOCK;
+		if (rq->order > 0 && (flags & PM_ALLOC_MIN_RESERVE))
+			flags |= PM_ALLOC_HIGHATOMIC;
+	}
+	return flags;
+}
+
+/// All that can be tried without reclaim, from careful to ruthless. Out of line: the first try nearly always does.
+static __attribute__((noinline)) size_t try_harder(struct pm_machine *m, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
+{
+	size_t got = 0;
+
+	if ((flags & PM_ALLOC_NOFRAGMENT) && !m->settings.defrag_mode)
+		got = try_zones(m, rq, flags & ~(uint32_t)PM_ALLOC_NOFRAGMENT, n, pfns);
+	flags = reserve_flags(rq);
+	if (!got)
+		got = try_zones(m, rq, flags | (m->settings.defrag_mode ? PM_ALLOC_NOFRAGMENT : 0), n, pfns);
+	if (!got && m->settings.defrag_mode)
+		got = try_zones(m, rq, flags, n, pfns);
+	if (!got && (rq->gfp & PM_GFP_MEMALLOC) && !(rq->gfp & PM_GFP_NOMEMALLOC))
+		got = try_zones(m, rq, flags | PM_ALLOC_NO_WATERMARKS, n, pfns);
+	return got;
+}
+
+static __attribute__((noinline)) enum pm_status why_failed(struct pm_machine *m, const struct request *rq)
+{
+	uint32_t flags = reserve_flags(rq);
+	const int8_t *z = m->zonelist[rq->highest];
+
+	if (*z < 0)
+		return PM_ERR_ZONE;
+	for (; *z >= 0; z++) {
+		struct pm_zone *zone = &m->zone[*z];
+		uint64_t need = pm_watermark(zone, PM_WMARK_MIN) + ((uint64_t)1 << rq->order) - 1;
+
+		/* The order-0 check at a mark raised by the block's size is the amount alone, without the search for a block. */
+		if (pm_watermark_ok(zone, 0, need, rq->highest, flags)) {
+			atomic_fetch_add_explicit(&m->cpu[rq->cpu].fail_no_block, 1, memory_order_relaxed);
+			return PM_ERR_NO_BLOCK;
+		}
+	}
+	atomic_fetch_add_explicit(&m->cpu[rq->cpu].fail_watermark, 1, memory_order_relaxed);
+	return PM_ERR_WATERMARK;
+}
+
+enum pm_status pm_alloc_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, size_t n, uint64_t *pfns, size_t *ret)
+{
+	struct request rq;
+	size_t got = 0;
+	enum pm_status status = read_request(m, cpu, order, gfp, &rq);
+
+	*ret = 0;
+	if (PM_UNLIKELY(status))
+		return status;
+	while (got < n) {
+		uint32_t flags = first_flags(m, &rq);
+		size_t more = try_zones(m, &rq, flags, n - got, pfns + got);
+
+		if (PM_UNLIKELY(!more))
+			more = try_harder(m, &rq, flags, n - got, pfns + got);
+		if (PM_UNLIKELY(!more)) {
+			status = why_failed(m, &rq);
+			break;
+		}
+		got += more;
+	}
+	*ret = got;
+	return status;
+}
+
+enum pm_status pm_alloc(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret)
+{
+	struct request rq;
+	uint32_t flags;
+	enum pm_status status = read_request(m, cpu, order, gfp, &rq);
+
+	if (PM_UNLIKELY(status))
+		return status;
+	flags = first_flags(m, &rq);
+	if (PM_LIKELY(try_zones(m, &rq, flags, 1, ret)))
+		return PM_OK;
+	return try_harder(m, &rq, flags, 1, ret) ? PM_OK : why_failed(m, &rq);
+}
+
+/// Why a frame cannot be freed with this order.
+static __attribute__((noinline)) enum pm_status why_not_free(struct pm_machine *m, uint64_t pfn)
+{
+	struct pm_zone *zone = pm_zone_of(m, pfn);
+	enum pm_frame_kind kind;
+	unsigned int order;
+	bool inside;
+
+	if (!zone || pm_in_ranges(m->holes, m->nr_holes, pfn))
+		return PM_ERR_RANGE;
+	if (pm_in_ranges(m->reserved, m->nr_reserved, pfn))
+		return PM_ERR_RESERVED;
+	kind = pm_word_kind(pm_frame_word(pm_frame_of(m, pm_pfn(pfn))));
+	if (kind == PM_FRAME_FREE || kind == PM_FRAME_PCP)
+		return PM_ERR_DOUBLE_FREE;
+	if (kind == PM_FRAME_USED)
+		return PM_ERR_ORDER;
+	pm_lock(&zone->lock);
+	inside = !pm_pfn_is_nil(pm_buddy_find(m, zone, pm_pfn(pfn), &order));
+	pm_unlock(&zone->lock);
+	return inside ? PM_ERR_DOUBLE_FREE : PM_ERR_ORDER;
+}
+
+/// Claims the right to free a block: of several threads that try, one gets its zone, the others NULL.
+static struct pm_zone *begin_free(struct pm_machine *m, uint64_t pfn, unsigned int order)
+{
+	struct pm_zone *zone = pm_zone_of(m, pfn);
+	struct pm_frame *frame;
+	uint32_t word;
+
+	if (PM_UNLIKELY(!zone))
+		return NULL;
+	frame = pm_frame_of(m, pm_pfn(pfn));
+	word = pm_frame_word(frame);
+	if (PM_UNLIKELY(pm_word_kind(word) != PM_FRAME_USED || pm_word_order(word) != order))
+		return NULL;
+	/* Relaxed: only atomicity matters; what the next owner reads is ordered by the lock of the list that the block goes to. */
+	if (PM_UNLIKELY(!atomic_compare_exchange_strong_explicit(&frame->word, &word, pm_word(PM_FRAME_PCP, pm_word_migratetype(word), order),
+								 memory_order_relaxed, memory_order_relaxed)))
+		return NULL;
+	return zone;
+}
+
+/// The per-CPU type a freed block is queued under; PM_NR_PCP_TYPES: it must go to the free lists.
+static unsigned int queue_type(const struct pm_machine *m, struct pm_pfn pfn, unsigned int order)
+{
+	unsigned int type = pm_pageblock_type(pm_pageblock_of(m, pfn));
+
+	if (PM_UNLIKELY(!m->settings.pcp || !pm_pcp_order(order) || type == PM_MT_ISOLATE))
+		return PM_NR_PCP_TYPES;
+	return type == PM_MT_HIGHATOMIC ? PM_MT_MOVABLE : type;
+}
+
+static void free_to_buddy(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order)
+{
+	pm_lock(&zone->lock);
+	pm_pageblock_free(m, zone, pfn, order);
+	zone->nr_freed++;
+	pm_unlock(&zone->lock);
+}
+
+enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order)
+{
+	struct pm_zone *zone;
+	struct pm_pcp *pcp;
+	unsigned int type;
+
+	if (PM_UNLIKELY(cpu >= m->nr_cpus || order > PM_MAX_ORDER))
+		return PM_ERR_INVAL;
+	zone = begin_free(m, pfn, order);
+	if (PM_UNLIKELY(!zone))
+		return why_not_free(m, pfn);
+	type = queue_type(m, pm_pfn(pfn), order);
+	if (PM_UNLIKELY(type == PM_NR_PCP_TYPES)) {
+		free_to_buddy(m, zone, pm_pfn(pfn), order);
+		return PM_OK;
+	}
+	pcp = &m->cpu[cpu].pcp[zone->index];
+	pm_lock(&pcp->lock);
+	pm_pcp_put(m, zone, pcp, pm_pfn(pfn), order, type);
+	pm_unlock(&pcp->lock);
+	return PM_OK;
+}
+
+/// How many blocks ahead a bulk free asks for a frame's cache line.
+enum { PM_PREFETCH_AHEAD = 12 };
+
+/// Frees a run of blocks of one zone under one hold of the per-CPU lock. Returns how many; stops before the first of another
+/// zone, of a type that bypasses the lists, or that cannot be freed.
+static size_t free_run(struct pm_machine *m, struct pm_zone *zone, uint32_t cpu, unsigned int order, size_t n, const uint64_t *pfns)
+{
+	struct pm_pcp *pcp = &m->cpu[cpu].pcp[zone->index];
+	size_t i;
+
+	pm_lock(&pcp->lock);
+	for (i = 0; i < n; i++) {
+		unsigned int type;
+
+		if (i + PM_PREFETCH_AHEAD < n && pfns[i + PM_PREFETCH_AHEAD] < m->nr_frames)
+			__builtin_prefetch(&m->tables.frames[pfns[i + PM_PREFETCH_AHEAD]], 1);
+		if (pm_zone_of(m, pfns[i]) != zone)
+			break;
+		type = queue_type(m, pm_pfn(pfns[i]), order);
+		if (type == PM_NR_PCP_TYPES || !begin_free(m, pfns[i], order))
+			break;
+		pm_pcp_put(m, zone, pcp, pm_pfn(pfns[i]), order, type);
+	}
+	pm_unlock(&pcp->lock);
+	return i;
+}
+
+enum pm_status pm_free_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns, size_t *ret)
+{
+	enum pm_status status = PM_OK;
+	size_t i = 0;
+
+	*ret = 0;
+	if (cpu >= m->nr_cpus || order > PM_MAX_ORDER)
+		return PM_ERR_INVAL;
+	while (i < n && !status) {
+		struct pm_zone *zone = pm_zone_of(m, pfns[i]);
+		size_t done = zone ? free_run(m, zone, cpu, order, n - i, pfns + i) : 0;
+
+		i += done;
+		/* Nothing done: the block is one that pm_free() sends past the lists, or refuses with a reason. */
+		if (!done) {
+			status = pm_free(m, cpu, pfns[i], order);
+			i += status == PM_OK;
+		}
+	}
+	*ret = i;
+	return status;
+}
+
+enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype)
+{
+	struct pm_zone *zone = pm_zone_of(m, pfn);
+	bool taken;
+
+	if (order > PM_MAX_ORDER || migratetype >= PM_NR_PCP_TYPES)
+		return PM_ERR_INVAL;
+	if (!zone || pm_in_ranges(m->holes, m->nr_holes, pfn))
+		return PM_ERR_RANGE;
+	if (!pm_pfn_aligned(pm_pfn(pfn), order))
+		return PM_ERR_ORDER;
+	if (pm_in_ranges(m->reserved, m->nr_reserved, pfn))
+		return PM_ERR_RESERVED;
+	pm_lock(&zone->lock);
+	taken = pm_buddy_take_exact(m, zone, pm_pfn(pfn), order);
+	if (taken) {
+		pm_frame_set_word(pm_frame_of(m, pm_pfn(pfn)), pm_word(PM_FRAME_USED, migratetype, order));
+		zone->nr_alloc++;
+	}
+	pm_unlock(&zone->lock);
+	return taken ? PM_OK : PM_ERR_BUSY;
+}
+
+enum pm_status pm_split(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t new_order)
+{
+	struct pm_zone *zone;
+	struct pm_frame *frame;
+	uint32_t i, part;
+
+	if (order > PM_MAX_ORDER || new_order > order)
+		return PM_ERR_INVAL;
+	zone = begin_free(m, pfn, order);
+	if (!zone)
+		return why_not_free(m, pfn);
+	frame = pm_frame_of(m, pm_pfn(pfn));
+	part = pm_word(PM_FRAME_USED, pm_word_migratetype(pm_frame_word(frame)), new_order);
+	/* Last to first: while the head is still marked as on its way, nobody else can free a part's neighbour into it. */
+	for (i = 1u << order; i > 0; i -= 1u << new_order)
+		pm_frame_set_word(frame + i - (1u << new_order), part);
+	return PM_OK;
+}

@@ -1,0 +1,48 @@
+/// Per-CPU lists: a few blocks of the small orders and of the huge-page order kept at hand, so that most requests need no zone lock.
+#ifndef PM_PHYS_PCP_H
+#define PM_PHYS_PCP_H
+
+#include "phys/machine.h"
+
+/// Do the per-CPU lists hold this order?
+static inline bool pm_pcp_order(unsigned int order)
+{
+	return order <= PM_COSTLY_ORDER || order == PM_PAGEBLOCK_ORDER;
+}
+
+/// Index of the list for a type (below PM_NR_PCP_TYPES) and an order that the lists hold.
+static inline unsigned int pm_pcp_index(unsigned int order, unsigned int migratetype)
+{
+	if (order <= PM_COSTLY_ORDER)
+		return order * PM_NR_PCP_TYPES + migratetype;
+	return PM_NR_LOW_PCP_LISTS + (migratetype == PM_MT_MOVABLE);
+}
+
+static inline unsigned int pm_pcp_index_order(unsigned int index)
+{
+	return index < PM_NR_LOW_PCP_LISTS ? index / PM_NR_PCP_TYPES : PM_PAGEBLOCK_ORDER;
+}
+
+/// The type under which a list's blocks are noted.
+static inline unsigned int pm_pcp_index_type(unsigned int index)
+{
+	if (index < PM_NR_LOW_PCP_LISTS)
+		return index % PM_NR_PCP_TYPES;
+	return index == PM_NR_LOW_PCP_LISTS ? PM_MT_UNMOVABLE : PM_MT_MOVABLE;
+}
+
+/// Sizes of a zone's lists, from its size and marks. Before anyone uses the machine.
+void pm_pcp_setup(struct pm_machine *m);
+
+/// Refills an empty list from the zone. Takes the zone lock. False if the zone gave nothing.
+bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
+	PM_REQUIRES(pcp->lock);
+
+/// Puts a freed block on its list, and drains if the lists have grown too long. Takes the zone lock for a drain.
+void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
+	PM_REQUIRES(pcp->lock);
+
+/// Moves about `count` frames to the free lists, list `index` first. Takes the zone lock.
+void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index) PM_REQUIRES(pcp->lock);
+
+#endif
