@@ -48,8 +48,10 @@ def binding_text(header: str) -> str:
     if match is None:
         raise ValueError("pymigrate.h has no BINDING-BEGIN / BINDING-END markers")
     text = re.sub(r"\b(?:PM_API|PM_NODISCARD)\b", "", match.group(1))
-    if re.search(r"^\s*#", text, re.MULTILINE):
-        raise ValueError("pymigrate.h has a preprocessor line between its BINDING markers")
+    # A constant that no int holds cannot be an enumerator in C11; cffi asks the C compiler for the value.
+    text = re.sub(r"^#define[ \t]+(PM_\w+)[ \t].*$", r"#define \1 ...", text, flags=re.MULTILINE)
+    if re.search(r"^\s*#(?!define PM_\w+ \.\.\.$)", text, re.MULTILINE):
+        raise ValueError("pymigrate.h has a preprocessor line other than #define PM_X between its BINDING markers")
     return text
 
 
