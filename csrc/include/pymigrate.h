@@ -418,8 +418,10 @@ struct pm_parse_stats {
 	uint64_t first_lost_line;  ///< 0: none
 	uint64_t skipped;	   ///< damaged lines (lenient only; strict stops at the first)
 	uint64_t truncated;	   ///< 1: the text ended inside a line (that line is also counted in skipped)
+	uint64_t no_final_newline; ///< 1: the last line, although whole, had no newline
 	uint64_t unsorted;	   ///< events older than the event before them
 	uint64_t unknown_gfp;	   ///< events with a gfp bit or name that is not known; the rest of their flags is kept
+	uint64_t odd_ranges;	   ///< isolate events whose range starts behind its end: taken as empty ranges
 	uint64_t undecoded_ptes;   ///< migration PTE events whose frame could not be told: pfn is PM_NO_PFN32
 	uint32_t format;	   ///< enum pm_text_format; AUTO until a line told
 	uint32_t nr_others;	   ///< names in others; further names are counted in other_events only
@@ -444,7 +446,8 @@ PM_API void pm_parser_destroy(struct pm_parser *parser);
 /// takes the columns, drains, and feeds the rest. The bytes are not kept. After a failure the parser stays failed.
 /// @return PM_ERR_SYNTAX, PM_ERR_LIMIT: see pm_parser_stats' last problem
 PM_API PM_NODISCARD enum pm_status pm_parser_feed(struct pm_parser *parser, const char *bytes, size_t n, size_t *ret_used);
-/// The text is at its end: parses a last line without a newline. PM_ERR_TRUNCATED where that line is not whole.
+/// The text is at its end: parses a last line without a newline. PM_ERR_TRUNCATED where that line is not whole; PM_ERR_BUSY where
+/// the batch is full: drain and call again.
 PM_API PM_NODISCARD enum pm_status pm_parser_finish(struct pm_parser *parser);
 /// The columns parsed since the last drain: borrowed until the next call on this parser. `allocation` is NULL.
 /// Migration PTE events carry the number of the virtual page in arg0 (low 32 bits) and arg1 (the bits above).
