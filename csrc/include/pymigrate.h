@@ -462,6 +462,58 @@ PM_API PM_NODISCARD enum pm_status pm_parser_other(const struct pm_parser *parse
 /// @param ret_unknown how many names or bits are not known
 PM_API uint32_t pm_gfp_parse(const char *text, size_t n, uint32_t *ret_unknown);
 
+/* ---- replay, "simulate": our policy places everything (csrc/replay/simulate.c) ---- */
+
+struct pm_simulation;
+
+/// Which of the kernel's background mechanisms a simulation imitates. All are on in pm_simulation_options_default().
+struct pm_simulation_options {
+	uint64_t decay_ns;	  ///< how often a CPU's lists decay (pm_decay_pcp); 0: never
+	uint64_t decay_phase_ns;  ///< the clock of the first decay, modulo decay_ns
+	uint32_t kswapd;	  ///< 1: a recorded wake-up of kswapd marks reclaim as active until the HIGH marks hold again
+	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
+};
+PM_API void pm_simulation_options_default(struct pm_simulation_options *ret);
+
+/// What a simulation has done. An event is counted in one of the first six.
+struct pm_simulation_stats {
+	uint64_t allocated;	 ///< requests served
+	uint64_t failed;	 ///< requests that we could not serve, although the kernel did
+	uint64_t kernel_failed;	 ///< requests that the kernel could not serve
+	uint64_t freed;
+	uint64_t unresolved;	 ///< frees without a known allocation
+	uint64_t ignored;	 ///< events that say nothing about who asks and who frees
+	uint64_t forced;	 ///< of `allocated`: only below every watermark
+	uint64_t split;		 ///< blocks split because the kernel freed them in pieces
+	uint64_t refused;	 ///< of `unresolved`: frees of what we do not hold
+};
+
+/// Makes a simulation on a machine that holds the state at its start. The machine is borrowed and must outlive it.
+/// @param nr_allocations one more than the largest number in the events' `allocation` column
+PM_API PM_NODISCARD enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret);
+PM_API void pm_simulation_destroy(struct pm_simulation *sim);
+
+/// An allocation that exists at the start: `pfn` in the machine and in the recording. For n of them.
+PM_API PM_NODISCARD enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const uint32_t *allocations, const uint32_t *pfns, const uint8_t *orders);
+
+/// Plays events [from, to), each on its CPU. One thread. PM_ERR_INVAL: an event's CPU or allocation does not exist in the machine.
+PM_API PM_NODISCARD enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_events *events, size_t from, size_t to);
+PM_API void pm_simulation_stats(const struct pm_simulation *sim, struct pm_simulation_stats *ret);
+
+/// What occupies the machine, for a map: frames by state in `nr_bins` equal parts of [0, pm_nr_frames()).
+/// ret[bin * PM_NR_OCCUPANTS + occupant].
+enum pm_occupant {
+	PM_OCC_ABSENT = 0, ///< hole or reserved
+	PM_OCC_FREE_SMALL = 1, ///< free, in a block below the pageblock order
+	PM_OCC_FREE_LARGE = 2,
+	PM_OCC_PCP = 3,
+	PM_OCC_UNMOVABLE = 4,
+	PM_OCC_MOVABLE = 5,
+	PM_OCC_RECLAIMABLE = 6,
+	PM_NR_OCCUPANTS = 7
+};
+PM_API PM_NODISCARD enum pm_status pm_occupancy(struct pm_machine *m, uint32_t nr_bins, uint32_t *ret);
+
 /* BINDING-END */
 #ifdef __cplusplus
 }

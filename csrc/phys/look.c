@@ -196,57 +196,71 @@ enum pm_status pm_frame_info(struct pm_machine *m, uint64_t pfn, struct pm_frame
 	return PM_OK;
 }
 
-/// Fills the bytes of one block, as far as they lie in [start, start + n).
-static void fill_block(uint64_t head, unsigned int order, uint8_t value, uint64_t start, size_t n, uint8_t *ret)
-{
-	uint64_t from = head > start ? head : start, to = head + ((uint64_t)1 << order);
+/// One block, or one frame that is in none, as a walk over a zone meets it.
+struct seen_block {
+	uint64_t head;
+	unsigned int order;
+	enum pm_frame_state state;
+	unsigned int type;
+};
 
-	if (to > start + n)
-		to = start + n;
-	if (to > from)
-		memset(ret + (from - start), value, to - from);
+/// What stands at a usable frame that is not inside a block.
+static struct seen_block block_at(const struct pm_machine *m, uint64_t pfn)
+{
+	const struct pm_pageblock *block = &m->tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER];
+	uint32_t word;
+
+	if (pm_pfn_aligned(pm_pfn(pfn), PM_PAGEBLOCK_ORDER) && block->free_order)
+		return (struct seen_block){ pfn, block->free_order, PM_STATE_FREE, block->free_list };
+	word = pm_frame_word(&m->tables.frames[pfn]);
+	if (pm_word_kind(word) == PM_FRAME_NONE)
+		return (struct seen_block){ pfn, 0, PM_STATE_UNPLACED, 0 };
+	return (struct seen_block){ pfn, pm_word_order(word), (enum pm_frame_state)(PM_STATE_UNPLACED + (int)pm_word_kind(word)), pm_word_migratetype(word) };
 }
 
-static uint8_t state_byte(enum pm_frame_state state, unsigned int migratetype)
+/// Calls `visit` for each block of the zone that reaches into [start, end).
+static void walk_blocks(struct pm_machine *m, struct pm_zone *zone, uint64_t start, uint64_t end, void (*visit)(const struct seen_block *block, void *arg), void *arg)
 {
-	return (uint8_t)((unsigned int)state | migratetype << 3);
-}
-
-/// The usable frames of one zone inside a window.
-static void zone_states(struct pm_machine *m, struct pm_zone *zone, uint64_t start, size_t n, uint8_t *ret)
-{
-	uint64_t at = zone->start > start ? zone->start : start, end = zone->end < start + n ? zone->end : start + n;
+	/* A block that covers `start` begins at most one block of the largest order before it. */
+	uint64_t at = start & ~(uint64_t)(((uint64_t)1 << PM_MAX_ORDER) - 1);
 	struct pm_range run;
 
-	at &= ~(uint64_t)(((uint64_t)1 << PM_MAX_ORDER) - 1);
 	if (at < zone->start)
 		at = zone->start;
+	if (end > zone->end)
+		end = zone->end;
 	while (pm_next_usable(m, &at, end, &run)) {
 		uint64_t pfn = run.start;
 
 		while (pfn < run.end) {
-			const struct pm_pageblock *block = &m->tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER];
-			uint32_t word = pm_frame_word(&m->tables.frames[pfn]);
-			enum pm_frame_state state = PM_STATE_UNPLACED;
-			unsigned int order = 0, type = 0;
+			struct seen_block block = block_at(m, pfn);
 
-			if (pm_pfn_aligned(pm_pfn(pfn), PM_PAGEBLOCK_ORDER) && block->free_order) {
-				state = PM_STATE_FREE;
-				order = block->free_order;
-				type = block->free_list;
-			} else if (pm_word_kind(word) != PM_FRAME_NONE) {
-				state = (enum pm_frame_state)(PM_STATE_UNPLACED + (int)pm_word_kind(word));
-				order = pm_word_order(word);
-				type = pm_word_migratetype(word);
-			}
-			fill_block(pfn, order, state_byte(state, type), start, n, ret);
-			pfn += (uint64_t)1 << order;
+			visit(&block, arg);
+			pfn += (uint64_t)1 << block.order;
 		}
 	}
 }
 
+struct state_window {
+	uint64_t start;
+	uint64_t end;
+	uint8_t *bytes;
+};
+
+static void visit_state(const struct seen_block *block, void *arg)
+{
+	const struct state_window *window = arg;
+	uint64_t from = block->head > window->start ? block->head : window->start, to = block->head + ((uint64_t)1 << block->order);
+
+	if (to > window->end)
+		to = window->end;
+	if (to > from)
+		memset(window->bytes + (from - window->start), (int)((unsigned int)block->state | block->type << 3), to - from);
+}
+
 enum pm_status pm_frame_states(struct pm_machine *m, uint64_t start, size_t n, uint8_t *ret)
 {
+	struct state_window window = { start, start + n, ret };
 	size_t i;
 	uint32_t z;
 
@@ -257,7 +271,7 @@ enum pm_status pm_frame_states(struct pm_machine *m, uint64_t start, size_t n, u
 		struct pm_zone *zone = &m->zone[z];
 
 		pm_lock(&zone->lock);
-		zone_states(m, zone, start, n, ret);
+		walk_blocks(m, zone, start, start + n, visit_state, &window);
 		pm_unlock(&zone->lock);
 	}
 	for (i = 0; i < m->nr_reserved; i++) {
@@ -266,6 +280,64 @@ enum pm_status pm_frame_states(struct pm_machine *m, uint64_t start, size_t n, u
 
 		if (to > from)
 			memset(ret + (from - start), PM_STATE_RESERVED, to - from);
+	}
+	return PM_OK;
+}
+
+struct occupancy {
+	uint64_t nr_frames;
+	uint32_t nr_bins;
+	uint32_t *counts;
+};
+
+static void visit_occupant(const struct seen_block *block, void *arg)
+{
+	static const uint8_t used[PM_NR_MIGRATETYPES] = { PM_OCC_UNMOVABLE, PM_OCC_MOVABLE, PM_OCC_RECLAIMABLE, PM_OCC_UNMOVABLE, PM_OCC_UNMOVABLE };
+	const struct occupancy *map = arg;
+	uint64_t pfn = block->head, end = block->head + ((uint64_t)1 << block->order);
+	unsigned int what = PM_OCC_ABSENT;
+
+	if (block->state == PM_STATE_FREE)
+		what = block->order < PM_PAGEBLOCK_ORDER ? PM_OCC_FREE_SMALL : PM_OCC_FREE_LARGE;
+	else if (block->state == PM_STATE_PCP)
+		what = PM_OCC_PCP;
+	else if (block->state == PM_STATE_USED)
+		what = used[block->type];
+	while (pfn < end) {
+		uint64_t bin = pfn * map->nr_bins / map->nr_frames;
+		uint64_t next = ((bin + 1) * map->nr_frames + map->nr_bins - 1) / map->nr_bins;
+
+		if (next > end)
+			next = end;
+		map->counts[bin * PM_NR_OCCUPANTS + what] += (uint32_t)(next - pfn);
+		pfn = next;
+	}
+}
+
+enum pm_status pm_occupancy(struct pm_machine *m, uint32_t nr_bins, uint32_t *ret)
+{
+	struct occupancy map = { m->nr_frames, nr_bins, ret };
+	uint32_t z, bin, i;
+
+	if (nr_bins == 0 || nr_bins > m->nr_frames)
+		return PM_ERR_INVAL;
+	memset(ret, 0, (size_t)nr_bins * PM_NR_OCCUPANTS * sizeof(*ret));
+	for (z = 0; z < m->nr_zones; z++) {
+		struct pm_zone *zone = &m->zone[z];
+
+		pm_lock(&zone->lock);
+		walk_blocks(m, zone, zone->start, zone->end, visit_occupant, &map);
+		pm_unlock(&zone->lock);
+	}
+	/* What no zone's usable frames account for is absent. */
+	for (bin = 0; bin < nr_bins; bin++) {
+		uint64_t first = ((uint64_t)bin * m->nr_frames + nr_bins - 1) / nr_bins;
+		uint64_t last = ((uint64_t)(bin + 1) * m->nr_frames + nr_bins - 1) / nr_bins;
+		uint32_t sum = 0;
+
+		for (i = 1; i < PM_NR_OCCUPANTS; i++)
+			sum += ret[bin * PM_NR_OCCUPANTS + i];
+		ret[bin * PM_NR_OCCUPANTS + PM_OCC_ABSENT] = (uint32_t)(last - first) - sum;
 	}
 	return PM_OK;
 }
