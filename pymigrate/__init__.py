@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
+from typing import Any
 
 from pymigrate.errors import CorruptionError, FrameError, OutOfMemoryError, PymigrateError, RecordingError
 
@@ -20,3 +22,19 @@ __all__ = [
     "RecordingError",
     "__version__",
 ]
+
+# name -> module, imported when the name is first used, so that `pymigrate --help` does not wait for numpy. A type checker
+# needs the same import under `if TYPE_CHECKING:` above, and the name in `__all__`.
+_LAZY: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pymigrate' has no attribute {name!r}")
+    value = getattr(_import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
