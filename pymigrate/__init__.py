@@ -23,8 +23,8 @@ __all__ = [
     "__version__",
 ]
 
-# name -> module, imported when the name is first used, so that `pymigrate --help` does not wait for numpy. A type checker
-# needs the same import under `if TYPE_CHECKING:` above, and the name in `__all__`.
+# name -> module, imported when the name is first used, so that `pymigrate --help` does not wait for numpy. A type
+# checker needs the same import under `if TYPE_CHECKING:` above, and the name in `__all__`.
 _LAZY: dict[str, str] = {}
 
 
