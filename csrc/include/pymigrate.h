@@ -462,6 +462,66 @@ PM_API PM_NODISCARD enum pm_status pm_parser_other(const struct pm_parser *parse
 /// @param ret_unknown how many names or bits are not known
 PM_API uint32_t pm_gfp_parse(const char *text, size_t n, uint32_t *ret_unknown);
 
+/* ---- normalising: which allocation each event belongs to (csrc/replay/resolve.c) ---- */
+
+/// How the allocation of an ALLOC or FREE was found, or why it was not. Values from PM_RES_UNRESOLVED on have no explanation.
+enum pm_resolution {
+	PM_RES_NONE = 0,	       ///< not an ALLOC or FREE
+	PM_RES_NEW = 1,		       ///< ALLOC: a new id
+	PM_RES_FREED = 2,	       ///< FREE of a whole allocation (of all that was left of it)
+	PM_RES_FREED_PIECE = 3,	       ///< FREE of a part of a larger allocation; the rest lives on
+	PM_RES_FREED_INITIAL = 4,      ///< FREE of a block that was allocated before the recording: an id of the initial table
+	PM_RES_ALLOC_FAILED = 5,       ///< ALLOC that got nothing: no id
+	PM_RES_BEFORE_START = 6,       ///< older than the start snapshot of its frame, which already shows the effect: no id
+	PM_RES_MIGRATION_SOURCE = 7,   ///< FREE of a frame that migration had emptied; the allocation lives on elsewhere: no id
+	PM_RES_COMPACTION_RETURN = 8,  ///< FREE of a free block that compaction had taken and did not use: no id
+	PM_RES_FREED_MOVED = 9,	       ///< FREE of a frame that compaction had filled without a PTE event: the id of an allocation that left its frame so
+	PM_RES_UNRESOLVED = 16,	       ///< the first of those without an explanation
+	PM_RES_FREE_OF_FREE = 16,      ///< FREE of a frame that was free, and nothing took it: no id
+	PM_RES_ALLOC_OF_OWNED = 17,    ///< ALLOC of a frame that was owned: its free was missed. A new id; the old one is dead
+	PM_RES_ORDER_MISMATCH = 18,    ///< FREE of more than the allocation at its first frame: that one's id
+	PM_NR_RESOLUTIONS = 19
+};
+
+/// What the pass works on. All arrays are borrowed.
+struct pm_resolve_input {
+	const struct pm_events *events; ///< `allocation` is not read
+	size_t n_frames;		///< length of frame_flags
+	const uint32_t *frame_flags;	///< at the start, bit 10: free; NULL with n_frames = 0: nothing is known
+	size_t n_chunks;		///< when frame_flags was read; 0: before the first event
+	const uint32_t *chunk_first_pfn;
+	const uint64_t *chunk_begin_ns;
+	const uint64_t *chunk_end_ns;
+};
+
+/// What the pass found.
+struct pm_resolve_stats {
+	uint64_t counts[PM_NR_RESOLUTIONS]; ///< events by enum pm_resolution
+	uint64_t allocations;		    ///< ids given to ALLOC events: 0 .. allocations-1, in order
+	uint64_t initial;		    ///< ids of the initial table: allocations .. allocations+initial-1
+	uint64_t split_allocations;	    ///< allocations that were freed in pieces
+	uint64_t migrations;		    ///< frames that PTE events moved
+	uint64_t migrations_failed;	    ///< PTE pairs that went back to their source
+	uint64_t migrations_unpaired;	    ///< remove events without their set
+	uint64_t mixed_frees;		    ///< FREEs of blocks whose frames belonged to more than one owner
+	uint64_t silent_moves;		    ///< frames that compaction moved without a PTE event, as far as their free told
+};
+
+struct pm_resolve;
+
+/// Finds the allocation of every event, in one pass.
+/// @param allocation out, n ids, PM_NO_PFN32 for none  @param resolution out, n values of enum pm_resolution
+/// @return PM_ERR_LIMIT: a frame number or a count of ids beyond 2^31
+PM_API PM_NODISCARD enum pm_status pm_resolve_allocations(const struct pm_resolve_input *input, uint32_t *allocation, uint8_t *resolution,
+							  struct pm_resolve **ret);
+/// Frees what pm_resolve_allocations made; NULL is allowed.
+PM_API void pm_resolve_destroy(struct pm_resolve *resolve);
+/// The counts.
+PM_API void pm_resolve_stats(const struct pm_resolve *resolve, struct pm_resolve_stats *ret);
+/// The table of allocations older than the recording: where each lay at the start. Borrowed until destroy.
+/// @return how many there are
+PM_API size_t pm_resolve_initial(const struct pm_resolve *resolve, const uint32_t **ret_pfn, const int8_t **ret_order);
+
 /* ---- replay, "simulate": our policy places everything (csrc/replay/simulate.c) ---- */
 
 struct pm_simulation;

@@ -1,0 +1,309 @@
+"""From a trace, a snapshot and samples to a recording."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pymigrate.errors import RecordingError
+from pymigrate.recording.events import NO_PFN, Events
+from pymigrate.recording.recording import InitialAllocations, Recording
+from pymigrate.recording.resolve import ResolveStats, resolve_allocations
+from pymigrate.recording.samples import Samples, read_samples
+from pymigrate.recording.snapshot import MAX_FRAMES, FrameTimes, Snapshot, read_json, read_snapshot
+from pymigrate.recording.sources import read_chunks
+from pymigrate.recording.trace import ParseStats, parse_trace
+
+__all__ = ["ImportResult", "import_recording"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImportResult:
+    """What an import made.
+
+    Attributes:
+        recording: The recording.
+        parse: What the parser counted.
+        resolve: How the events' allocations were found.
+        parse_seconds: Time in the parser and in copying its columns, without reading and decompressing.
+        total_seconds: Time of the whole import.
+        samples_skipped: Damaged samples that were passed over.
+    """
+
+    recording: Recording
+    parse: ParseStats
+    resolve: ResolveStats
+    parse_seconds: float
+    total_seconds: float
+    samples_skipped: int
+
+    @property
+    def events_per_second(self) -> float:
+        """Events parsed a second."""
+        return self.parse.events / self.parse_seconds if self.parse_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """The files of an import."""
+
+    events: Path
+    start: Path | None
+    end: Path | None
+    samples: Path | None
+    meta: Path | None
+
+
+def _events_file(folder: Path) -> Path:
+    found = [
+        p
+        for p in sorted(folder.iterdir())
+        if p.is_file() and p.name.startswith(("events", "trace")) and ".txt" in p.name
+    ]
+    if not found:
+        found = [p for p in (folder / "trace", folder / "events") if p.is_file()]
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "none"
+        raise RecordingError(
+            f"expected one file of events (events*.txt*, trace*.txt*), found {names}", path=str(folder)
+        )
+    return found[0]
+
+
+def _find(source: Path, snapshot: Path | None, samples: Path | None) -> _Source:
+    if not source.exists():
+        raise FileNotFoundError(2, "no such file or folder", str(source))
+    if not source.is_dir():
+        return _Source(events=source, start=snapshot, end=None, samples=samples, meta=None)
+
+    def optional(name: str) -> Path | None:
+        path = source / name
+        return path if path.exists() else None
+
+    return _Source(
+        events=_events_file(source),
+        start=snapshot or optional("start"),
+        end=optional("end"),
+        samples=samples or optional("samples.jsonl"),
+        meta=optional("meta.json"),
+    )
+
+
+class _Clock:
+    """Counts the time spent in the reader of the chunks, so that the parse can be timed without it."""
+
+    def __init__(self) -> None:
+        self.reading = 0.0
+
+    def chunks(self, path: Path) -> Any:
+        source = read_chunks(path)
+        while True:
+            before = time.perf_counter()
+            chunk = next(source, None)
+            self.reading += time.perf_counter() - before
+            if chunk is None:
+                return
+            yield chunk
+
+
+def _in_order(events: Events) -> Events:
+    times = events.time_ns
+    if np.any(times[1:] < times[:-1]):
+        return events.take(np.argsort(times, kind="stable"))
+    return events
+
+
+def _cut(events: Events, from_s: float | None, until_s: float | None) -> Events:
+    if not len(events) or (from_s is None and until_s is None):
+        return events
+    first = int(events.time_ns[0])
+    low = first + round((from_s or 0.0) * 1e9)
+    high = None if until_s is None else first + round(until_s * 1e9)
+    start = int(np.searchsorted(events.time_ns, np.uint64(low), side="left"))
+    stop = len(events) if high is None else int(np.searchsorted(events.time_ns, np.uint64(high), side="right"))
+    return events.take(slice(start, max(stop, start)))
+
+
+def _assumed_zones(pfn_end: int) -> list[dict[str, Any]]:
+    """The zones of an x86-64 machine with memory up to `pfn_end`, for traces that come without a snapshot."""
+    borders = (("DMA", 1, 4096), ("DMA32", 4096, 1 << 20), ("Normal", 1 << 20, MAX_FRAMES))
+    return [
+        {"name": name, "start_pfn": low, "spanned": min(high, pfn_end) - low}
+        for name, low, high in borders
+        if pfn_end > low
+    ]
+
+
+def _pfn_end(events: Events, snapshot: Snapshot | None) -> int:
+    if snapshot is not None and len(snapshot.flags):
+        return len(snapshot.flags)
+    known = events.pfn[events.pfn != NO_PFN]
+    last = int(known.max()) if len(known) else 0
+    if snapshot is not None:
+        last = max([last, *(zone.start_pfn + zone.spanned - 1 for zone in snapshot.zoneinfo if zone.spanned)])
+    # A whole largest block, so that the last allocation lies inside.
+    return (last // 1024 + 1) * 1024
+
+
+def _clean_zones(zones: Any, path: str | None) -> list[dict[str, Any]]:
+    try:
+        return [
+            {"name": str(zone["name"]), "start_pfn": int(zone["start_pfn"]), "spanned": int(zone["spanned"])}
+            for zone in zones
+        ]
+    except (TypeError, KeyError, ValueError):
+        raise RecordingError("zones are no list of name, start_pfn and spanned", path=path) from None
+
+
+def _host(meta: dict[str, Any], events: Events, snapshot: Snapshot | None, path: str | None) -> dict[str, Any]:
+    host: dict[str, Any] = {key: value for key, value in meta.items() if key not in ("zones", "pfn_end", "cpus")}
+    info = snapshot.zoneinfo if snapshot is not None else ()
+    pfn_end = int(meta.get("pfn_end", 0)) or _pfn_end(events, snapshot)
+    if "zones" in meta:
+        zones = _clean_zones(meta["zones"], path)
+    elif info:
+        zones = [
+            {"name": zone.name, "start_pfn": zone.start_pfn, "spanned": zone.spanned} for zone in info if zone.spanned
+        ]
+    else:
+        zones = _assumed_zones(pfn_end)
+        host["zones_assumed"] = True
+    lists = max((len(zone.pagesets) for zone in info), default=0)
+    seen = int(events.cpu.max()) + 1 if len(events) else 1
+    host["cpus"] = int(meta.get("cpus", 0)) or max(lists, seen)
+    host.setdefault("page_size", 4096)
+    types = snapshot.pagetypeinfo if snapshot is not None else None
+    host.setdefault("pageblock_order", types.pageblock_order if types is not None else 9)
+    return host | {"zones": zones, "pfn_end": pfn_end}
+
+
+def _check_order(host: dict[str, Any], path: str) -> None:
+    if host["page_size"] != 4096 or host["pageblock_order"] not in (9, -1):
+        raise RecordingError(
+            f"pages of {host['page_size']} bytes, pageblocks of order {host['pageblock_order']}: this build has "
+            "4096 and 9",
+            path=path,
+        )
+
+
+def import_recording(
+    source: str | PathLike[str],
+    *,
+    snapshot: str | PathLike[str] | None = None,
+    samples: str | PathLike[str] | None = None,
+    form: str = "auto",
+    lenient: bool = False,
+    from_s: float | None = None,
+    until_s: float | None = None,
+    progress: Progress | None = None,
+) -> ImportResult:
+    """Imports a trace.
+
+    Args:
+        source: A folder with ``events*.txt`` and, optionally, ``start/``, ``end/``, ``samples.jsonl`` and
+            ``meta.json``; or a file of events alone. Plain, gzip or zstd.
+        snapshot: A folder with the state at the start; for a folder `source`, in place of its ``start/``.
+        samples: A file of samples; for a folder `source`, in place of its own.
+        form: The trace's text form: ``auto``, ``perf-script``, ``trace-cmd`` or ``ftrace``.
+        lenient: Count damaged lines and pass over them.
+        from_s: Leave out events before this many seconds after the first.
+        until_s: Leave out events after this many seconds after the first. Samples are cut with the events; the start
+            snapshot stays.
+        progress: Called with the bytes of text and the events so far.
+
+    Returns:
+        The recording and what was counted.
+
+    Raises:
+        RecordingError: The source is damaged; the message names the file and the line.
+        OSError: A file cannot be read.
+        ValueError: `form` is not known, or the cut is empty.
+    """
+    began = time.perf_counter()
+    if from_s is not None and until_s is not None and until_s < from_s:
+        raise ValueError(f"until_s={until_s} is before from_s={from_s}")
+    files = _find(Path(fspath(source)), _path(snapshot), _path(samples))
+    clock = _Clock()
+    before = time.perf_counter()
+    events, parse = parse_trace(
+        clock.chunks(files.events),
+        form=form,
+        lenient=lenient,
+        path=str(files.events),
+        until_ns=None if until_s is None else round(until_s * 1e9),
+        progress=progress,
+    )
+    parse_seconds = time.perf_counter() - before - clock.reading
+    if not parse.events and parse.skipped:
+        raise RecordingError("no line of it is an event", path=str(files.events))
+    events = _cut(_in_order(events), from_s, until_s)
+    return _finish(files, events, parse, parse_seconds, began, lenient, cut=(from_s is not None, until_s is not None))
+
+
+def _path(path: str | PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(fspath(path))
+
+
+def _cut_samples(samples: Samples, events: Events, cut: tuple[bool, bool]) -> Samples:
+    if not len(events) or not any(cut):
+        return samples
+    first = int(events.time_ns[0]) if cut[0] else 0
+    last = int(events.time_ns[-1]) if cut[1] else (1 << 64) - 1
+    return samples.between(first, last)
+
+
+def _finish(
+    files: _Source,
+    events: Events,
+    parse: ParseStats,
+    parse_seconds: float,
+    began: float,
+    lenient: bool,
+    cut: tuple[bool, bool],
+) -> ImportResult:
+    start = read_snapshot(files.start) if files.start is not None else None
+    # An end snapshot belongs to the end of the whole trace.
+    end = read_snapshot(files.end) if files.end is not None and not cut[1] else None
+    samples, samples_skipped = read_samples(files.samples, lenient=lenient) if files.samples else (Samples.empty(), 0)
+    meta = read_json(files.meta) if files.meta is not None else {}
+    if not isinstance(meta, dict):
+        raise RecordingError("not a JSON object", path=str(files.meta))
+    host = _host(meta, events, start, None if files.meta is None else str(files.meta))
+    _check_order(host, str(files.meta or files.start or files.events))
+    flags = start.flags if start is not None else np.empty(0, np.uint32)
+    times = start.times if start is not None else FrameTimes.empty()
+    events, initial, resolve = resolve_allocations(events, frame_flags=flags, frame_times=times)
+    recording = Recording(
+        events=events,
+        frame_flags=flags,
+        frame_mapcount=start.mapcount if start is not None else np.empty(0, np.uint16),
+        frame_times=times,
+        samples=_cut_samples(samples, events, cut),
+        initial=initial if len(events) else InitialAllocations.empty(),
+        host=host,
+        start=start.texts if start is not None else {},
+        end=end.texts if end is not None else {},
+        start_ns=start.text_ns if start is not None else {},
+        end_ns=end.text_ns if end is not None else {},
+        stats={
+            "source": {"name": files.events.name, "samples_skipped": samples_skipped},
+            "parse": parse.to_json(),
+            "resolve": resolve.to_json(),
+        },
+    )
+    return ImportResult(
+        recording=recording,
+        parse=parse,
+        resolve=resolve,
+        parse_seconds=parse_seconds,
+        total_seconds=time.perf_counter() - began,
+        samples_skipped=samples_skipped,
+    )

@@ -1,0 +1,142 @@
+"""Sources of text: plain, gzip or zstd, read in chunks so that memory stays bounded whatever the length."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import importlib
+import io
+import shutil
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pymigrate.errors import RecordingError
+
+__all__ = ["CHUNK_BYTES", "SUFFIXES", "find_file", "read_all", "read_chunks"]
+
+CHUNK_BYTES = 1 << 20
+SUFFIXES = ("", ".zst", ".gz")
+"""What may follow a file's name, in order of preference."""
+
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """`folder`/`name`, plain or compressed; None where there is none."""
+    for suffix in SUFFIXES:
+        path = folder / (name + suffix)
+        if path.is_file():
+            return path
+    return None
+
+
+def _zstandard() -> Any:
+    """The zstandard package, or None: it is an extra."""
+    try:
+        return importlib.import_module("zstandard")
+    except ImportError:
+        return None
+
+
+def _read_plain(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _read_gzip(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path, "rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise RecordingError(f"the gzip data are damaged: {error}", path=str(path)) from error
+
+
+def _read_zstandard(path: Path, zstandard: Any) -> Iterator[bytes]:
+    ended = True
+    with path.open("rb") as file:
+        try:
+            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+            while chunk := file.read(CHUNK_BYTES // 8):
+                while chunk:
+                    if decompressor is None:
+                        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+                    text = decompressor.decompress(chunk)
+                    ended = bool(decompressor.eof)
+                    chunk = decompressor.unused_data if ended else b""
+                    if ended:
+                        decompressor = None
+                    # A small chunk may hold a lot of text: hand it on in pieces.
+                    for at in range(0, len(text), CHUNK_BYTES):
+                        yield text[at : at + CHUNK_BYTES]
+        except zstandard.ZstdError as error:
+            raise RecordingError(f"the zstd data are damaged: {error}", path=str(path)) from error
+    if not ended:
+        raise RecordingError("the zstd data end too early", path=str(path))
+
+
+def _read_zstd_program(path: Path) -> Iterator[bytes]:
+    program = shutil.which("zstd")
+    if program is None:
+        raise RecordingError(
+            "to read zstd, install the package (pip install 'pymigrate[zstd]') or the program zstd", path=str(path)
+        )
+    with subprocess.Popen(
+        [program, "-dcq", "--", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            while chunk := process.stdout.read(CHUNK_BYTES):
+                yield chunk
+            complaint = process.stderr.read(4096).decode(errors="replace").strip()
+            if process.wait() != 0:
+                raise RecordingError(f"the zstd data are damaged: {complaint}", path=str(path))
+        finally:
+            # The reader may stop early: then the program would wait for ever on a full pipe.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Yields a file's bytes, decompressed, in chunks of about `CHUNK_BYTES`.
+
+    What the file is follows from its first bytes, not from its name. zstd is read with the `zstandard` package (the
+    extra ``zstd``) or, where that is missing, with the program ``zstd``.
+
+    Raises:
+        RecordingError: The compressed data are damaged or end too early, or nothing here can read zstd.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic.startswith(_GZIP_MAGIC):
+        yield from _read_gzip(path)
+    elif magic == _ZSTD_MAGIC:
+        zstandard = _zstandard()
+        yield from _read_zstd_program(path) if zstandard is None else _read_zstandard(path, zstandard)
+    else:
+        yield from _read_plain(path)
+
+
+def read_all(path: Path, *, max_bytes: int) -> bytes:
+    """A whole file, decompressed.
+
+    Args:
+        path: The file, plain or compressed.
+        max_bytes: The most that is taken into memory.
+
+    Raises:
+        RecordingError: The data are damaged, or longer than `max_bytes`.
+    """
+    buffer = io.BytesIO()
+    for chunk in read_chunks(path):
+        if buffer.tell() + len(chunk) > max_bytes:
+            raise RecordingError(f"more than {max_bytes} bytes", path=str(path))
+        buffer.write(chunk)
+    return buffer.getvalue()
