@@ -5,9 +5,14 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pymigrate.errors import CorruptionError, FrameError, OutOfMemoryError, PymigrateError, RecordingError
+from pymigrate.errors import ClosedError, CorruptionError, FrameError, OutOfMemoryError, PymigrateError, RecordingError
+
+if TYPE_CHECKING:
+    from pymigrate.gfp import FrameState, Gfp, MigrateType, Place, ZoneKind
+    from pymigrate.layout import Settings, Zone
+    from pymigrate.machine import Machine
 
 try:
     __version__ = _version("pymigrate")
@@ -15,17 +20,30 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
+    "ClosedError",
     "CorruptionError",
     "FrameError",
+    "FrameState",
+    "Gfp",
+    "Machine",
+    "MigrateType",
     "OutOfMemoryError",
+    "Place",
     "PymigrateError",
     "RecordingError",
+    "Settings",
+    "Zone",
+    "ZoneKind",
     "__version__",
 ]
 
 # name -> module, imported when the name is first used, so that `pymigrate --help` does not wait for numpy. A type
 # checker needs the same import under `if TYPE_CHECKING:` above, and the name in `__all__`.
-_LAZY: dict[str, str] = {}
+_LAZY: dict[str, str] = {
+    **dict.fromkeys(("FrameState", "Gfp", "MigrateType", "Place", "ZoneKind"), "pymigrate.gfp"),
+    **dict.fromkeys(("Settings", "Zone"), "pymigrate.layout"),
+    "Machine": "pymigrate.machine",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,15 @@ from typing import Any
 
 from pymigrate._core import ffi, lib
 
-__all__ = ["CorruptionError", "FrameError", "OutOfMemoryError", "PymigrateError", "RecordingError", "check"]
+__all__ = [
+    "ClosedError",
+    "CorruptionError",
+    "FrameError",
+    "OutOfMemoryError",
+    "PymigrateError",
+    "RecordingError",
+    "check",
+]
 
 
 class PymigrateError(Exception):
@@ -56,6 +64,10 @@ class RecordingError(PymigrateError, ValueError):
 
 class CorruptionError(PymigrateError):
     """The core's own state contradicts itself: always a bug of pymigrate."""
+
+
+class ClosedError(PymigrateError, ValueError):
+    """The machine was closed, or belongs to the process that this one was forked from."""
 
 
 class ArgumentError(PymigrateError, ValueError):
