@@ -42,7 +42,7 @@ class BuildCore(build_ext):
 
 
 setup(
-    cffi_modules=["pymigrate/_ffi_build.py:ffibuilder"],
+    cffi_modules=["pymigrate/_ffi_build.py:make_builder"],
     cmdclass={"build_ext": BuildCore},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -68,7 +68,7 @@ def build_beside() -> ModuleType:
     """Compiles and imports the second module; its types are those of `pymigrate._core`."""
     name = "_pymigrate_bench"
     builder = cffi.FFI()
-    builder.include(_ffi_build.ffibuilder)
+    builder.include(_ffi_build.make_builder())
     builder.cdef(_DECLARATIONS)
     builder.set_source(
         name,

@@ -90,6 +90,3 @@ def make_builder() -> cffi.FFI:
         py_limited_api=True,
     )
     return builder
-
-
-ffibuilder = make_builder()
