@@ -134,6 +134,17 @@ static void reserve_highatomic(struct pm_machine *m, struct pm_zone *zone, unsig
 	pm_unlock(&zone->lock);
 }
 
+/// The watermarks were checked for one block: near them a bulk request goes on one block at a time, checked each time.
+static size_t bulk_size(const struct pm_zone *zone, const struct request *rq, size_t n)
+{
+	/* Relaxed: see nr_free. */
+	uint64_t free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
+	uint64_t keep = pm_watermark(zone, PM_WMARK_HIGH) + zone->lowmem_reserve[rq->highest] +
+			atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed);
+
+	return free > keep && n <= (free - keep) >> rq->order ? n : 1;
+}
+
 /// One pass over the zones that the request may use.
 static size_t try_zones(struct pm_machine *m, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
 {
@@ -141,14 +152,16 @@ static size_t try_zones(struct pm_machine *m, const struct request *rq, uint32_t
 
 	for (z = m->zonelist[rq->highest]; *z >= 0; z++) {
 		struct pm_zone *zone = &m->zone[*z];
-		size_t got = 0;
+		size_t got = 0, want = n;
 
 		if (!zone_allows(zone, rq, flags))
 			continue;
+		if (n > 1)
+			want = bulk_size(zone, rq, n);
 		if (m->settings.pcp && pm_pcp_order(rq->order))
-			got = take_pcp(m, zone, rq, flags, n, pfns);
+			got = take_pcp(m, zone, rq, flags, want, pfns);
 		if (PM_UNLIKELY(got == 0))
-			got = take_buddy(m, zone, rq, flags, n, pfns);
+			got = take_buddy(m, zone, rq, flags, want, pfns);
 		if (PM_UNLIKELY(got && (flags & PM_ALLOC_HIGHATOMIC)))
 			reserve_highatomic(m, zone, rq->order, got, pfns);
 		if (got)

@@ -48,6 +48,9 @@ static enum pm_status claim_frames(struct pm_machine *m, const struct pm_zone *z
 			return pm_in_ranges(m->reserved, m->nr_reserved, i) ? PM_ERR_RESERVED :
 			       pm_in_ranges(m->holes, m->nr_holes, i)	    ? PM_ERR_RANGE :
 									      PM_ERR_BUSY;
+	/* A machine that was not made for a snapshot: all its frames are somewhere. */
+	if (zone->nr_unplaced < (uint64_t)1 << order)
+		return PM_ERR_BUSY;
 	for (i = pfn; i < end; i++)
 		bit_set(m->placed, i);
 	return PM_OK;
@@ -103,16 +106,21 @@ enum pm_status pm_load_pageblock_types(struct pm_machine *m, uint64_t first, siz
 
 	if (first > m->nr_pageblocks || n > m->nr_pageblocks - first)
 		return PM_ERR_RANGE;
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		const struct pm_pageblock *block = &m->tables.pageblocks[first + i];
+
 		if (types[i] >= PM_MT_ISOLATE)
 			return PM_ERR_INVAL;
+		if (block->zone != PM_NO_ZONE && m->zone[block->zone].nr_unplaced != m->zone[block->zone].managed)
+			return PM_ERR_BUSY;
+	}
 	for (i = 0; i < n; i++) {
 		struct pm_pageblock *block = &m->tables.pageblocks[first + i];
 
 		if (block->zone == PM_NO_ZONE)
 			continue;
-		if (block->free_order)
-			return PM_ERR_BUSY;
+		if (block->type == PM_MT_HIGHATOMIC)
+			m->zone[block->zone].nr_reserved_highatomic -= PM_PAGEBLOCK_NR_PAGES;
 		if (types[i] == PM_MT_HIGHATOMIC)
 			m->zone[block->zone].nr_reserved_highatomic += PM_PAGEBLOCK_NR_PAGES;
 		atomic_store_explicit(&block->type, types[i], memory_order_relaxed);

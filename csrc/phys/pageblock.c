@@ -97,7 +97,8 @@ static void remerge(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pf
 	struct pm_pfn start = pageblock_start(pfn);
 	unsigned int migratetype;
 
-	if (pm_pageblock_of(m, start)->free_order != PM_PAGEBLOCK_ORDER)
+	/* The buddy of a zone's first or last pageblock may belong to another zone. */
+	if (!pm_buddy_is_free(m, zone, start, PM_PAGEBLOCK_ORDER))
 		return;
 	migratetype = pm_buddy_del(m, zone, start, PM_PAGEBLOCK_ORDER);
 	pm_buddy_free(m, zone, start, PM_PAGEBLOCK_ORDER, migratetype);

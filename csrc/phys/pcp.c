@@ -43,9 +43,9 @@ void pm_pcp_setup(struct pm_machine *m)
 		int64_t high_min = m->settings.pcp_high_min, high_max = m->settings.pcp_high_max;
 
 		if (high_min < 0)
-			high_min = max32((int32_t)(zone->wmark[PM_WMARK_LOW] / m->nr_cpus), (int32_t)(4 * batch));
+			high_min = clamp32((int64_t)(zone->wmark[PM_WMARK_LOW] / m->nr_cpus), 4 * batch, INT32_MAX / 2);
 		if (high_max < 0)
-			high_max = max32((int32_t)(zone->managed / 8 / m->nr_cpus), (int32_t)(4 * batch));
+			high_max = clamp32((int64_t)(zone->managed / 8 / m->nr_cpus), 4 * batch, INT32_MAX / 2);
 		if (high_max < high_min)
 			high_max = high_min;
 		for (c = 0; c < m->nr_cpus; c++) {
