@@ -20,6 +20,9 @@ from benchmarks.drivers import BUILD, ROOT
 from benchmarks.report import figure, interleave, ratio, table
 from pymigrate import _ffi_build
 from pymigrate._core import ffi, lib
+from pymigrate.gfp import ZoneKind
+from pymigrate.layout import Zone
+from pymigrate.machine import Machine
 
 BATCH = 1024
 
@@ -134,11 +137,39 @@ def _batch(machine: Any, rounds: int) -> Callable[[], float]:
     return measure
 
 
+def _typed_scalar(machine: Machine, rounds: int) -> Callable[[], float]:
+    """Returns a measure: nanoseconds for `Machine.alloc` and `Machine.free`."""
+    flags = int(lib.PM_GFP_HIGHUSER_MOVABLE)
+
+    def measure() -> float:
+        alloc, free = machine.alloc, machine.free
+        start = time.process_time_ns()
+        for _ in range(rounds):
+            free(alloc(0, flags, cpu=0), 0, cpu=0)
+        return (time.process_time_ns() - start) / rounds
+
+    return measure
+
+
+def _typed_batch(machine: Machine, rounds: int) -> Callable[[], float]:
+    """Returns a measure: nanoseconds for `Machine.alloc_bulk` and `Machine.free_bulk` of a batch."""
+    flags = int(lib.PM_GFP_HIGHUSER_MOVABLE)
+
+    def measure() -> float:
+        start = time.process_time_ns()
+        for _ in range(rounds):
+            machine.free_bulk(machine.alloc_bulk(BATCH, 0, flags, cpu=0), 0, cpu=0)
+        return (time.process_time_ns() - start) / rounds
+
+    return measure
+
+
 def measure_python(*, quick: bool) -> None:
     """Measures calls from Python and prints their table and figures."""
     rounds, calls, batches = (5, 10_000, 200) if quick else (15, 50_000, 1_000)
     beside = build_beside()
     machine = make_machine(1 << 30)
+    typed = Machine([Zone(ZoneKind.NORMAL, 0, (1 << 30) // 4096)], cpus=1)
     frames = np.zeros(BATCH, dtype=np.uint64)
     alloc = ffi.cast("void *", ffi.addressof(lib, "pm_alloc_bulk"))
     free = ffi.cast("void *", ffi.addressof(lib, "pm_free_bulk"))
@@ -150,6 +181,8 @@ def measure_python(*, quick: bool) -> None:
             "scalar": _scalar(lib.pm_alloc, lib.pm_free, machine, calls),
             "c": lambda: float(beside.lib.bench_batches(alloc, free, machine, BATCH, pfns, batches)),
             "batch": _batch(machine, batches),
+            "typed": _typed_scalar(typed, calls),
+            "typed batch": _typed_batch(typed, batches),
         },
     )
     table(
@@ -158,12 +191,21 @@ def measure_python(*, quick: bool) -> None:
         [
             ["two empty cffi calls with the same arguments", _median(samples["empty"]), min(samples["empty"])],
             ["pm_alloc, pm_free", _median(samples["scalar"]), min(samples["scalar"])],
+            ["Machine.alloc, Machine.free", _median(samples["typed"]), min(samples["typed"])],
             [f"{BATCH} at once, in C", _median(samples["c"]), min(samples["c"])],
             [f"{BATCH} at once, from Python with a numpy array", _median(samples["batch"]), min(samples["batch"])],
+            [
+                f"{BATCH} at once, Machine.alloc_bulk, free_bulk",
+                _median(samples["typed batch"]),
+                min(samples["typed batch"]),
+            ],
         ],
     )
     figure("python.scalar.per_cffi", ratio(samples, "scalar", "empty"), "ratio")
+    figure("python.scalar.typed.per_cffi", ratio(samples, "typed", "empty"), "ratio")
     figure("python.batch1024.per_c", ratio(samples, "batch", "c"), "ratio")
+    figure("python.batch1024.typed.per_c", ratio(samples, "typed batch", "c"), "ratio")
+    typed.close()
 
 
 def _median(values: list[float]) -> float:
