@@ -10,6 +10,7 @@ _Static_assert(PM_PAGE_SHIFT == PM_CFG_PAGE_SHIFT, "pymigrate.h and base/config.
 _Static_assert(PM_NR_ORDERS == PM_CFG_NR_ORDERS && PM_MAX_ORDER == PM_CFG_NR_ORDERS - 1, "pymigrate.h and base/config.h disagree on the orders");
 _Static_assert(PM_PAGEBLOCK_ORDER == PM_CFG_PAGEBLOCK_ORDER, "pymigrate.h and base/config.h disagree on the pageblock order");
 _Static_assert(PM_COSTLY_ORDER == PM_CFG_COSTLY_ORDER, "pymigrate.h and base/config.h disagree on the costly order");
+_Static_assert(PM_PCP_SCALE_MAX == PM_CFG_PCP_BATCH_SCALE_MAX, "pymigrate.h and base/config.h disagree on the scale of a batch");
 _Static_assert(PM_PAGE_SIZE == 1 << PM_PAGE_SHIFT && PM_PAGEBLOCK_NR_PAGES == 1 << PM_PAGEBLOCK_ORDER, "derived constants in pymigrate.h are stale");
 
 /// A frame number. A struct, so that it cannot be swapped with an address, an order or a count.

@@ -39,6 +39,7 @@ enum {
 	PM_PAGEBLOCK_ORDER = 9,
 	PM_PAGEBLOCK_NR_PAGES = 512,
 	PM_COSTLY_ORDER = 3,
+	PM_PCP_SCALE_MAX = 5, ///< most doublings of a refill of a per-CPU list
 	PM_MAX_CPUS = 1024,
 	PM_MAX_ZONES = 4
 };
@@ -529,7 +530,7 @@ struct pm_simulation;
 /// Which of the kernel's background mechanisms a simulation imitates. All are on in pm_simulation_options_default().
 struct pm_simulation_options {
 	uint64_t decay_ns;	  ///< how often a CPU's lists decay (pm_decay_pcp); 0: never
-	uint64_t decay_phase_ns;  ///< the clock of the first decay, modulo decay_ns
+	uint32_t decay_phase;	  ///< 1: a recorded drain that no free caused sets the clock of its CPU's decay
 	uint32_t kswapd;	  ///< 1: a recorded wake-up of kswapd marks reclaim as active until the HIGH marks hold again
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
 };
@@ -546,6 +547,7 @@ struct pm_simulation_stats {
 	uint64_t forced;	 ///< of `allocated`: only below every watermark
 	uint64_t split;		 ///< blocks split because the kernel freed them in pieces
 	uint64_t refused;	 ///< of `unresolved`: frees of what we do not hold
+	uint64_t decays;	 ///< times that a CPU's lists decayed
 };
 
 /// Makes a simulation on a machine that holds the state at its start. The machine is borrowed and must outlive it.

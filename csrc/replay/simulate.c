@@ -9,11 +9,23 @@
 #include "phys/machine.h"
 #include "phys/watermark.h"
 
+/// Drains of one thread closer together than this belong to one burst.
+enum { PM_DECAY_SAME_BURST_NS = 5000000 };
+
 /// One allocation: 12 bytes.
 struct placed {
 	uint32_t ours;	   ///< first frame in our machine; PM_NIL_PFN: we do not hold it
 	uint32_t recorded; ///< first frame in the recording
 	uint8_t order;
+};
+
+/// When a CPU's lists decay. The kernel does it about once a second from a timer whose phase no event names; but where a recorded
+/// drain follows no free of its thread, the timer has just run.
+struct decay_clock {
+	uint64_t next_ns; ///< 0: not known yet
+	uint64_t last_ns; ///< the last event on this CPU
+	uint32_t last_tid;
+	uint8_t last_kind;
 };
 
 struct pm_simulation {
@@ -22,13 +34,13 @@ struct pm_simulation {
 	uint32_t nr_allocations;
 	struct pm_simulation_options options;
 	struct pm_simulation_stats stats;
-	uint64_t *next_decay_ns; ///< [cpus]; 0: not known yet
+	struct decay_clock *clocks; ///< [cpus]
 	bool reclaiming;
 };
 
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .decay_ns = 1000000000, .kswapd = 1, .compaction_drain = 1 };
+	*ret = (struct pm_simulation_options){ .decay_ns = 1000000000, .decay_phase = 1, .kswapd = 1, .compaction_drain = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -44,8 +56,8 @@ enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocation
 	sim->options = *options;
 	sim->nr_allocations = nr_allocations;
 	sim->placed = malloc(((size_t)nr_allocations + 1) * sizeof(*sim->placed));
-	sim->next_decay_ns = calloc(m->nr_cpus, sizeof(*sim->next_decay_ns));
-	if (!sim->placed || !sim->next_decay_ns) {
+	sim->clocks = calloc(m->nr_cpus, sizeof(*sim->clocks));
+	if (!sim->placed || !sim->clocks) {
 		pm_simulation_destroy(sim);
 		return PM_ERR_NOMEM;
 	}
@@ -60,7 +72,7 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	if (!sim)
 		return;
 	free(sim->placed);
-	free(sim->next_decay_ns);
+	free(sim->clocks);
 	free(sim);
 }
 
@@ -173,21 +185,35 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 	sim->stats.refused += !done;
 }
 
-/// Time passes for the CPU of an event: its lists decay.
-static void pass_time(struct pm_simulation *sim, uint32_t cpu, uint64_t now_ns)
-{
-	uint64_t *next = &sim->next_decay_ns[cpu], period = sim->options.decay_ns;
+/// A decay whose recorded drain is not seen by then happened without one: its lists were short already.
+#define PM_DECAY_LATE_NS(period) ((period) / 16)
 
-	if (*next == 0) {
-		*next = now_ns - now_ns % period + sim->options.decay_phase_ns % period;
-		while (*next <= now_ns)
-			*next += period;
+/// Does this event show that its CPU's timer ran? A drain by a thread that was not freeing, half a period after the last at least.
+static bool shows_decay(const struct pm_simulation *sim, const struct decay_clock *clock, const struct pm_events *ev, size_t i)
+{
+	bool freeing = clock->last_tid == ev->tid[i] && (clock->last_kind == PM_EV_FREE || clock->last_kind == PM_EV_FREE_BATCHED);
+	bool draining = clock->last_kind == PM_EV_PCPU_DRAIN && clock->last_tid == ev->tid[i] && ev->time_ns[i] - clock->last_ns < PM_DECAY_SAME_BURST_NS;
+
+	return sim->options.decay_phase && ev->kind[i] == PM_EV_PCPU_DRAIN && !freeing && !draining &&
+	       (clock->next_ns == 0 || ev->time_ns[i] + sim->options.decay_ns / 2 >= clock->next_ns);
+}
+
+/// Time passes for the CPU of an event: its lists decay when their clock says so.
+static void pass_time(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
+{
+	struct decay_clock *clock = &sim->clocks[ev->cpu[i]];
+	uint64_t now_ns = ev->time_ns[i], period = sim->options.decay_ns;
+
+	if (shows_decay(sim, clock, ev, i) || (clock->next_ns && now_ns >= clock->next_ns + PM_DECAY_LATE_NS(period))) {
+		if (pm_decay_pcp(sim->m, ev->cpu[i]) == PM_OK)
+			sim->stats.decays++;
+		clock->next_ns = now_ns + period;
+	} else if (clock->next_ns == 0) {
+		clock->next_ns = now_ns + period;
 	}
-	while (now_ns >= *next) {
-		if (pm_decay_pcp(sim->m, cpu) != PM_OK)
-			return;
-		*next += period;
-	}
+	clock->last_ns = now_ns;
+	clock->last_tid = ev->tid[i];
+	clock->last_kind = ev->kind[i];
 }
 
 static void set_reclaiming(struct pm_simulation *sim, bool active)
@@ -267,8 +293,8 @@ enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_even
 			return PM_ERR_INVAL;
 		if (i + PM_SIMULATE_AHEAD < to)
 			prefetch(sim, ev, i + PM_SIMULATE_AHEAD);
-		if (sim->options.decay_ns && PM_UNLIKELY(ev->time_ns[i] >= sim->next_decay_ns[ev->cpu[i]]))
-			pass_time(sim, ev->cpu[i], ev->time_ns[i]);
+		if (sim->options.decay_ns)
+			pass_time(sim, ev, i);
 		if (ev->kind[i] == PM_EV_ALLOC)
 			play_alloc(sim, ev, i);
 		else if (ev->kind[i] == PM_EV_FREE)

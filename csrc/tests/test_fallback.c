@@ -1,0 +1,168 @@
+/// The fallback ladder: own list, CLAIM, STEAL, and what each does to pageblocks.
+#include "tests/rig.h"
+
+static void a_whole_pageblock_is_retyped(void)
+{
+	struct pm_machine *m = rig_one_zone(2048, 1, rig_bare());
+
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 0);
+	CHECK_EQ(rig_counters(m).claim[PM_MT_UNMOVABLE][PM_MT_MOVABLE], 1);
+	CHECK_EQ(rig_frame(m, 512).pageblock_type, PM_MT_UNMOVABLE);
+	CHECK_EQ(rig_frame(m, 1024).pageblock_type, PM_MT_MOVABLE);
+	CHECK_EQ(rig_zone(m, 0).watermark_boost, 0);
+	CHECK_EQ(rig_alloc(m, 9, RIG_UNMOVABLE), 512);
+	rig_destroy(m);
+}
+
+/// Pageblocks 0..3 become unmovable, reclaimable, movable, movable, all frames used.
+static struct pm_machine *mixed(struct pm_settings settings)
+{
+	struct pm_machine *m = rig_one_zone(2048, 1, settings);
+
+	rig_fill(m, 2048, RIG_MOVABLE);
+	CHECK_EQ(pm_set_pageblock_type(m, 0, PM_MT_UNMOVABLE), PM_OK);
+	CHECK_EQ(pm_set_pageblock_type(m, 512, PM_MT_RECLAIMABLE), PM_OK);
+	return m;
+}
+
+static void each_type_has_its_order_of_fallbacks(void)
+{
+	struct pm_machine *m = mixed(rig_bare());
+
+	/* One single frame of each type: too little to claim a pageblock, so it is stolen. */
+	rig_free_range(m, 0, 1);
+	rig_free_range(m, 1024, 1025);
+	CHECK_EQ(rig_alloc(m, 0, RIG_RECLAIMABLE), 0); /* unmovable before movable */
+	rig_free_range(m, 512, 513);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 512); /* reclaimable before movable */
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024);
+	rig_free_range(m, 0, 1);
+	rig_free_range(m, 512, 513);
+	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), 512); /* reclaimable before unmovable */
+	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), 0);
+	CHECK_EQ(rig_counters(m).steal[PM_MT_MOVABLE][PM_MT_UNMOVABLE], 1);
+	CHECK_EQ(rig_frame(m, 0).pageblock_type, PM_MT_UNMOVABLE);
+	CHECK_EQ(rig_alloc_status(m, 0, RIG_MOVABLE), PM_ERR_WATERMARK);
+	rig_destroy(m);
+}
+
+static void half_a_pageblock_is_claimed(void)
+{
+	struct pm_machine *m = mixed(rig_bare());
+
+	/* 255 free frames of an unmovable pageblock: not half of it. A movable request steals the smallest block. */
+	rig_free_range(m, 1, 128);
+	rig_free_range(m, 256, 384);
+	CHECK_EQ(rig_alloc(m, 0, RIG_RECLAIMABLE), 1);
+	CHECK_EQ(rig_counters(m).steal[PM_MT_RECLAIMABLE][PM_MT_UNMOVABLE], 1);
+	rig_free_range(m, 0, 2);
+	CHECK_EQ(rig_alloc(m, 0, RIG_RECLAIMABLE), 0); /* 256: claimed, from the largest block down */
+	CHECK_EQ(rig_counters(m).claim[PM_MT_RECLAIMABLE][PM_MT_UNMOVABLE], 1);
+	CHECK_EQ(rig_frame(m, 300).pageblock_type, PM_MT_RECLAIMABLE);
+	rig_destroy(m);
+}
+
+/// A movable request counts the pageblock's movable frames as its own kind; an unmovable one those that are neither free nor movable.
+static void frames_alike_help_a_claim(void)
+{
+	struct pm_machine *m = mixed(rig_bare());
+
+	rig_free_range(m, 16, 32);
+	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), 16);
+	CHECK_EQ(rig_counters(m).claim[PM_MT_MOVABLE][PM_MT_UNMOVABLE], 1);
+	CHECK_EQ(rig_frame(m, 0).pageblock_type, PM_MT_MOVABLE);
+	rig_destroy(m);
+
+	m = mixed(rig_bare());
+	rig_free_range(m, 1024, 1040);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024); /* all others are movable: stolen */
+	CHECK_EQ(rig_counters(m).steal[PM_MT_UNMOVABLE][PM_MT_MOVABLE], 1);
+	rig_destroy(m);
+}
+
+/// Below half the pageblock order a movable request takes one block and leaves the types alone.
+static void small_movable_requests_do_not_claim(void)
+{
+	struct pm_machine *m = mixed(rig_bare());
+
+	rig_free_range(m, 16, 24);
+	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), 16);
+	CHECK_EQ(rig_counters(m).steal[PM_MT_MOVABLE][PM_MT_UNMOVABLE], 1);
+	CHECK_EQ(rig_frame(m, 0).pageblock_type, PM_MT_UNMOVABLE);
+	rig_destroy(m);
+}
+
+/// A try at a claim below the pageblock order asks for more reclaim, up to a limit.
+static void a_claim_boosts_the_watermarks(void)
+{
+	struct pm_settings settings = rig_bare();
+	struct pm_machine *m;
+	int i;
+
+	settings.min_free_kbytes = 64;
+	m = mixed(settings);
+	for (i = 0; i < 3; i++) {
+		rig_free_range(m, 1024, 1040);
+		CHECK_EQ(rig_alloc(m, 0, PM_GFP_ATOMIC | PM_GFP_MEMALLOC), 1024);
+		CHECK_EQ(rig_zone(m, 0).watermark_boost, 512);
+	}
+	rig_destroy(m);
+	settings.watermark_boost_factor = 0;
+	m = mixed(settings);
+	rig_free_range(m, 1024, 1040);
+	CHECK_EQ(rig_alloc(m, 0, PM_GFP_ATOMIC | PM_GFP_MEMALLOC), 1024);
+	CHECK_EQ(rig_zone(m, 0).watermark_boost, 0);
+	rig_destroy(m);
+}
+
+/// With defrag_mode a request rather turns to whole pageblocks than mix one, and mixes only as the last resort.
+static void defrag_mode(void)
+{
+	struct pm_settings settings = rig_bare();
+	struct pm_machine *m;
+
+	settings.defrag_mode = 1;
+	m = mixed(settings);
+	rig_free_range(m, 1024, 1040);
+	rig_free_range(m, 1536, 2048);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1536);
+	CHECK_EQ(rig_counters(m).claim[PM_MT_UNMOVABLE][PM_MT_MOVABLE], 1);
+	rig_destroy(m);
+	m = mixed(settings);
+	rig_free_range(m, 1024, 1025);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024);
+	rig_destroy(m);
+}
+
+/// With a DMA32 zone below, the Normal zone is not mixed while DMA32 has what is asked for.
+static void normal_turns_to_dma32_before_it_mixes(void)
+{
+	struct pm_zone_layout zones[] = { { PM_ZONE_DMA32, 0, 1024 }, { PM_ZONE_NORMAL, 1024, 1024 } };
+	struct pm_layout layout = { .zones = zones, .nr_zones = 2, .nr_cpus = 1, .settings = rig_bare() };
+	struct pm_machine *m;
+	uint64_t i;
+
+	memset(layout.settings.lowmem_reserve_ratio, 0, sizeof(layout.settings.lowmem_reserve_ratio));
+	m = rig_create(&layout);
+	for (i = 0; i < 1024; i++)
+		CHECK(rig_alloc(m, 0, RIG_MOVABLE) >= 1024);
+	rig_free_range(m, 1024, 1025);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 0);
+	while (rig_alloc(m, 0, PM_GFP_DMA32) != UINT64_MAX)
+		;
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024);
+	rig_destroy(m);
+}
+
+int main(void)
+{
+	RUN(a_whole_pageblock_is_retyped);
+	RUN(each_type_has_its_order_of_fallbacks);
+	RUN(half_a_pageblock_is_claimed);
+	RUN(frames_alike_help_a_claim);
+	RUN(small_movable_requests_do_not_claim);
+	RUN(a_claim_boosts_the_watermarks);
+	RUN(defrag_mode);
+	RUN(normal_turns_to_dma32_before_it_mixes);
+	return check_result();
+}

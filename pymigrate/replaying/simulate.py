@@ -1,0 +1,130 @@
+"""Simulate: the recording says who asks and who frees; where memory comes from and goes to is ours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pymigrate._core import ffi, lib
+from pymigrate.errors import check
+from pymigrate.machine import Machine
+from pymigrate.recording import Recording
+from pymigrate.replaying.policy import Policy
+from pymigrate.replaying.result import ModeResult
+from pymigrate.replaying.session import Options, Session, settings_of, zones_of
+from pymigrate.replaying.start import StartState, start_state
+
+NO_ID = np.uint32(lib.PM_NO_PFN32)
+COUNTS = (
+    "allocated",
+    "failed",
+    "kernel_failed",
+    "freed",
+    "unresolved",
+    "ignored",
+    "forced",
+    "split",
+    "refused",
+    "decays",
+)
+
+
+def build_machine(recording: Recording, state: StartState, policy: Policy) -> Machine:
+    """Makes the recorded machine and puts every frame where the start state has it."""
+    machine = Machine(
+        zones_of(recording),
+        cpus=recording.cpus,
+        holes=state.holes.tolist(),
+        reserved=state.reserved.tolist(),
+        start="unplaced",
+        settings=settings_of(recording, policy),
+    )
+    machine.load_pageblock_types(state.pageblock_types)
+    blocks = state.blocks
+    machine.load_blocks(blocks.pfn, blocks.order, blocks.place, blocks.migratetype, blocks.cpu)
+    for (cpu, zone), high in np.ndenumerate(state.pcp_high):
+        if high >= 0:
+            machine.load_pcp(int(cpu), int(zone), high=int(high), alloc_factor=lib.PM_PCP_SCALE_MAX)
+    if not machine.settings.pcp:
+        machine.drain()
+    return machine
+
+
+def _options(policy: Policy) -> Any:
+    options = ffi.new("struct pm_simulation_options *")
+    lib.pm_simulation_options_default(options)
+    changed = policy.settings
+    options.decay_ns = changed.get("decay_ms", options.decay_ns // 1_000_000) * 1_000_000
+    options.kswapd = changed.get("kswapd", options.kswapd)
+    options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
+    return options
+
+
+def _place(simulation: Any, recording: Recording, split: int) -> None:
+    """Tells the simulation where the allocations are that were made before it starts."""
+    events, initial = recording.events, recording.initial
+    made = np.flatnonzero(
+        (events.kind[:split] == lib.PM_EV_ALLOC) & (events.pfn[:split] != NO_ID) & (events.allocation[:split] != NO_ID)
+    )
+    ids = np.arange(initial.first_id, initial.first_id + len(initial), dtype=np.uint32)
+    allocations = np.concatenate((ids, events.allocation[made]))
+    pfns = np.concatenate((initial.pfn, events.pfn[made])).astype(np.uint32)
+    orders = np.concatenate((initial.order, events.order[made])).astype(np.uint8)
+    check(
+        lib.pm_simulation_place(
+            simulation,
+            len(allocations),
+            ffi.from_buffer("uint32_t[]", allocations),
+            ffi.from_buffer("uint32_t[]", pfns),
+            ffi.from_buffer("uint8_t[]", orders),
+        ),
+        what="the allocations older than the simulation",
+    )
+
+
+def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[ModeResult, bool]:
+    """Plays a recording through our allocator.
+
+    Returns:
+        The result, and whether it was interrupted.
+    """
+    state = start_state(recording)
+    machine = build_machine(recording, state, policy)
+    ids = recording.events.allocation
+    nr_ids = recording.initial.first_id + len(recording.initial)
+    nr_ids = max(nr_ids, int(ids[ids != NO_ID].max(initial=0)) + 1)
+    out = ffi.new("struct pm_simulation **")
+    check(lib.pm_simulation_create(machine.handle, nr_ids, _options(policy), out), what="a simulation")
+    simulation = ffi.gc(out[0], lib.pm_simulation_destroy)
+    _place(simulation, recording, state.frames.split)
+    events, _keep = recording.events.as_c()
+
+    def play(first: int, last: int) -> None:
+        check(lib.pm_simulation_run(simulation, events, first, last), what=f"events {first} to {last}")
+
+    session = Session(
+        recording=recording,
+        machine=machine,
+        mode="simulate",
+        first=state.frames.split,
+        start_ns=state.frames.time_ns,
+        play=play,
+        options=options,
+    )
+    before = machine.counters()
+    session.run()
+    after = machine.counters()
+    stats = ffi.new("struct pm_simulation_stats *")
+    lib.pm_simulation_stats(simulation, stats)
+    counts = {name: int(getattr(stats, name)) for name in COUNTS}
+    counts["highatomic_reserved"] = after.highatomic_reserved
+    result = session.result(
+        counts=counts,
+        unresolved=counts["unresolved"] + counts["failed"],
+        start=asdict(state.report),
+        claims=(after.claim - before.claim).astype(np.int64),
+        steals=(after.steal - before.steal).astype(np.int64),
+    )
+    return result, session.stopped
