@@ -5,6 +5,7 @@ the ratio within a round. Times are CPU time of the threads at work, per operati
 
 - pair: allocate one block and free it, repeated; of order 0 and of order 9;
 - bulk: allocate a quarter of memory block by block (batch: 1,024 blocks a call), then free it: one of each;
+  the second time is measured;
 - shuffled: two threads allocate, the blocks are shuffled together, each frees half of them: one free;
 - random: with 90 % of memory allocated, free 64 blocks at random and allocate 64 (batch: a call each): one of each;
 - mutex, cas: an uncontended lock and unlock of a pthread mutex; a compare-and-swap.

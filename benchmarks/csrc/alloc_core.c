@@ -44,8 +44,12 @@ static void target_open(uint64_t bytes)
 	struct pm_zone_layout zone = { .kind = PM_ZONE_NORMAL, .start_pfn = 0, .spanned = bytes / PM_PAGE_SIZE };
 	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .nr_cpus = 2, .start = PM_START_FREE };
 
-	if (machine != NULL && machine_bytes == bytes)
+	if (machine != NULL && machine_bytes == bytes) {
+		/* The per-CPU lists hold blocks in the order in which the last workload freed them. */
+		if (pm_drain(machine, PM_ALL_CPUS) != PM_OK)
+			exit(EXIT_FAILURE);
 		return;
+	}
 	target_close();
 	pm_settings_default(&layout.settings);
 	machine_bytes = bytes;
