@@ -1,4 +1,4 @@
-"""Replaying a recording: reconstruct applies every event to the frames it names, simulate lets our policy place everything."""
+"""Replaying a recording: reconstruct moves the frames that events name, simulate lets our policy place everything."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def expand(pfn: I64, order: I64) -> tuple[I64, I64]:
 
 def pcp_order(order: NDArray[np.int8]) -> Bools:
     """Which orders the per-CPU lists hold: 0-3, and the huge-page order."""
-    return (order <= COSTLY_ORDER) | (order == PAGEBLOCK_ORDER)
+    held: Bools = (order <= COSTLY_ORDER) | (order == PAGEBLOCK_ORDER)
+    return held
 
 
 def aligned_blocks(free: Bools, first_pfn: int) -> tuple[I64, U8]:

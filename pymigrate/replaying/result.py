@@ -151,7 +151,9 @@ class ReplayResult:
 
     def figures(self) -> dict[str, tuple[float, str]]:
         """All figures: ``MODE.NAME`` to value and unit."""
-        return {f"{mode}.{name}": value for mode, result in self.modes.items() for name, value in result.figures().items()}
+        return {
+            f"{mode}.{name}": value for mode, result in self.modes.items() for name, value in result.figures().items()
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The result as JSON values."""

@@ -28,7 +28,8 @@ def free_frames(blocks: I64) -> I64:
     Returns:
         Frames, with the last axis summed away.
     """
-    return (blocks << np.arange(blocks.shape[-1])).sum(axis=-1)
+    frames: I64 = (blocks << np.arange(blocks.shape[-1])).sum(axis=-1)
+    return frames
 
 
 def unusable_index(blocks: I64, order: int) -> F64:
@@ -51,7 +52,8 @@ def unusable_index(blocks: I64, order: int) -> F64:
 def large_blocks(blocks: I64) -> I64:
     """Free memory in blocks of at least a pageblock, counted in pageblocks."""
     orders = np.arange(blocks.shape[-1] - PAGEBLOCK_ORDER)
-    return (blocks[..., PAGEBLOCK_ORDER:] << orders).sum(axis=-1)
+    pageblocks: I64 = (blocks[..., PAGEBLOCK_ORDER:] << orders).sum(axis=-1)
+    return pageblocks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,18 +54,13 @@ def zones_of(recording: Recording) -> list[Zone]:
 
 def settings_of(recording: Recording, policy: Policy) -> Settings:
     """The recorded machine's sysctls with the policy's changes."""
-    values: dict[str, object] = {}
     sysctl = recording.host.get("sysctl", {})
-    for key in SYSCTLS:
-        if key in sysctl:
-            values[key] = int(str(sysctl[key]))
+    values: dict[str, object] = {key: int(str(sysctl[key])) for key in SYSCTLS if key in sysctl}
     ratio = [int(word) for word in str(sysctl.get("lowmem_reserve_ratio", "")).split()]
     if ratio:
         # The kernel lists one number a zone it was built with; ours are DMA, DMA32, Normal, Movable.
         values["lowmem_reserve_ratio"] = tuple((ratio + [0] * 4)[:4])
-    for key, value in policy.settings.items():
-        if key in Settings.__dataclass_fields__:
-            values[key] = value
+    values |= {key: value for key, value in policy.settings.items() if key in Settings.__dataclass_fields__}
     for key in ("defrag_mode", "pcp"):
         if key in values:
             values[key] = bool(values[key])
@@ -75,7 +70,9 @@ def settings_of(recording: Recording, policy: Policy) -> Settings:
 def occupancy(machine: Machine, bins: int) -> NDArray[np.uint32]:
     """Frames by occupant in equal parts of the frame table: uint32 [bins, occupants]."""
     counts = np.zeros((bins, NR_OCCUPANTS), dtype=np.uint32)
-    check(lib.pm_occupancy(machine.handle, bins, ffi.from_buffer("uint32_t[]", counts.reshape(-1), require_writable=True)))
+    check(
+        lib.pm_occupancy(machine.handle, bins, ffi.from_buffer("uint32_t[]", counts.reshape(-1), require_writable=True))
+    )
     return counts
 
 
@@ -110,7 +107,9 @@ class Session:
     def __post_init__(self) -> None:
         events = self.recording.events
         until = self.options.until_ns
-        self.last = len(events) if until is None else int(np.searchsorted(events.time_ns, np.uint64(until), side="right"))
+        self.last = (
+            len(events) if until is None else int(np.searchsorted(events.time_ns, np.uint64(until), side="right"))
+        )
         self.last = max(self.last, self.first)
         names = [name for _, name in self.recording.samples.zones]
         self.zone_columns = [names.index(span.name) for span in self.recording.zones] if names else []
@@ -132,6 +131,7 @@ class Session:
                 self.options.progress(self.mode, self.position - self.first, self.last - self.first)
 
     def look(self, sample: int) -> None:
+        """Keeps the free lists at a sample, and a row of the map where one is due."""
         self.free.append(self.machine.free_blocks())
         if self.options.map_bins and sample % max(1, -(-len(self.samples) // self.options.map_rows)) == 0:
             self.rows.append(occupancy(self.machine, self.options.map_bins))

@@ -1,7 +1,7 @@
 """The machine at the moment a simulation begins, worked out from the recording's snapshot and its events.
 
-A snapshot does not show everything: which frames sit in per-CPU lists, which migrate type a pageblock has, in what order
-the lists are. The events tell most of it:
+A snapshot does not show everything: which frames sit in per-CPU lists, which migrate type a pageblock has, in what
+order the lists are. The events tell most of it:
 
 - a frame that is allocated later without leaving the free lists again was in a per-CPU list at the start, on the CPU
   that allocated it; so was one that is drained without having been freed;
@@ -219,7 +219,8 @@ class _Builder:
     def _per_pageblock(self, flags: NDArray[np.bool_]) -> I64:
         padded = np.zeros(self.nr_pageblocks << PAGEBLOCK_ORDER, dtype=np.bool_)
         padded[: len(flags)] = flags
-        return padded.reshape(-1, PAGEBLOCK).sum(axis=1).astype(np.int64)
+        sums: I64 = padded.reshape(-1, PAGEBLOCK).sum(axis=1).astype(np.int64)
+        return sums
 
     # -- per-CPU lists --------------------------------------------------------------------------------------------
 
@@ -233,7 +234,9 @@ class _Builder:
         named, event = heads[held], events[held]
         drained = self.events.kind[event] == lib.PM_EV_PCPU_DRAIN
         # Handed out soonest: at the front. Drained soonest: at the back. Between them what no event names.
-        rank = np.where(drained, np.int64(1) << 40, 0) + np.where(drained, -event.astype(np.int64), event.astype(np.int64))
+        rank = np.where(drained, np.int64(1) << 40, 0) + np.where(
+            drained, -event.astype(np.int64), event.astype(np.int64)
+        )
         block_order = self.events.order[event].astype(np.uint8)
         cpu = self.events.cpu[event].copy()
         self._mark(named, block_order)
@@ -244,13 +247,15 @@ class _Builder:
         cpu_all = np.concatenate((cpu, more_cpu))
         rank = np.concatenate((rank, np.full(len(more), np.int64(1) << 39)))
         mt = self._queue_types(pfn, types)
-        mt[: len(named)] = np.where(self.events.migratetype[event] >= 0, self.events.migratetype[event], mt[: len(named)])
+        mt[: len(named)] = np.where(
+            self.events.migratetype[event] >= 0, self.events.migratetype[event], mt[: len(named)]
+        )
         mt[mt >= lib.PM_NR_PCP_TYPES] = MOVABLE
         by_rank = np.lexsort((rank, cpu_all))
         return pfn[by_rank], order_all[by_rank], mt[by_rank], cpu_all[by_rank]
 
     def _queue_types(self, pfn: I64, types: U8) -> U8:
-        found = types[pfn >> PAGEBLOCK_ORDER].copy()
+        found: U8 = types[pfn >> PAGEBLOCK_ORDER].copy()
         found[found >= lib.PM_NR_PCP_TYPES] = MOVABLE
         return found
 
@@ -266,7 +271,9 @@ class _Builder:
         after = slice(self.frames.split, None)
         refill = (ev.order[after] >= 0) & (ev.order[after] <= COSTLY_ORDER)
         refill &= (ev.pfn[after] >= span.start_pfn) & (ev.pfn[after] < span.start_pfn + span.spanned)
-        refill &= ((ev.kind[after] == lib.PM_EV_ZONE_LOCKED) & (ev.arg0[after] == 1)) | (ev.kind[after] == lib.PM_EV_EXTFRAG)
+        refill &= ((ev.kind[after] == lib.PM_EV_ZONE_LOCKED) & (ev.arg0[after] == 1)) | (
+            ev.kind[after] == lib.PM_EV_EXTFRAG
+        )
         refill &= (ev.migratetype[after] >= 0) & (ev.migratetype[after] < lib.PM_NR_PCP_TYPES)
         refill &= ev.cpu[after] < self.recording.cpus
         found = np.zeros((self.recording.cpus, COSTLY_ORDER + 1, lib.PM_NR_PCP_TYPES), np.bool_)
@@ -306,7 +313,11 @@ class _Builder:
                 self.filled += len(used)
         pfn = np.concatenate([part for part, _, _ in parts]) if parts else np.empty(0, np.int64)
         orders = np.concatenate([part for _, part, _ in parts]) if parts else np.empty(0, np.uint8)
-        cpus = np.concatenate([np.full(len(part), c, np.uint16) for part, _, c in parts]) if parts else np.empty(0, np.uint16)
+        cpus = (
+            np.concatenate([np.full(len(part), c, np.uint16) for part, _, c in parts])
+            if parts
+            else np.empty(0, np.uint16)
+        )
         self._mark(pfn, orders)
         return pfn, orders, cpus
 
@@ -330,11 +341,14 @@ class _Builder:
         """Frames that may be in a per-CPU list: left there by an event, or without flags, mappings and events."""
         flags, counts = self.recording.frame_flags, self.recording.frame_mapcount
         left = np.zeros(self.n, np.bool_)
-        left[: len(flags)] = (flags == 0) & (self.place[: len(flags)] == USED) & (self.frames.last[: len(flags)] == NONE)
+        left[: len(flags)] = (
+            (flags == 0) & (self.place[: len(flags)] == USED) & (self.frames.last[: len(flags)] == NONE)
+        )
         if len(counts):
             left[: len(counts)] &= counts == 0
         left &= self.frames.next == NONE
-        return np.concatenate((np.flatnonzero((self.place == PCP) & (self.frames.next == NONE) & self._unmarked()), np.flatnonzero(left)))
+        marked = (self.place == PCP) & (self.frames.next == NONE) & self._unmarked()
+        return np.concatenate((np.flatnonzero(marked), np.flatnonzero(left)))
 
     def _unmarked(self) -> NDArray[np.bool_]:
         """Frames whose last event before the start left them in a per-CPU list."""
@@ -342,7 +356,8 @@ class _Builder:
         kind = np.full(self.n, -1, np.int16)
         has = last != NONE
         kind[has] = self.events.kind[last[has]]
-        return (kind == lib.PM_EV_FREE) | (kind == lib.PM_EV_ZONE_LOCKED)
+        unmarked: NDArray[np.bool_] = (kind == lib.PM_EV_FREE) | (kind == lib.PM_EV_ZONE_LOCKED)
+        return unmarked
 
     # -- used blocks ----------------------------------------------------------------------------------------------
 
@@ -366,7 +381,7 @@ class _Builder:
 
     def _owner_types(self, pfn: I64, types: U8) -> U8:
         """MOVABLE for what is on the LRU, else the pageblock's type if that is a kernel type, else UNMOVABLE."""
-        found = types[pfn >> PAGEBLOCK_ORDER].copy()
+        found: U8 = types[pfn >> PAGEBLOCK_ORDER].copy()
         found[(found == MOVABLE) | (found >= lib.PM_NR_PCP_TYPES)] = UNMOVABLE
         flags = self.recording.frame_flags
         inside = pfn < len(flags)
