@@ -477,6 +477,7 @@ enum pm_resolution {
 	PM_RES_MIGRATION_SOURCE = 7,   ///< FREE of a frame that migration had emptied; the allocation lives on elsewhere: no id
 	PM_RES_COMPACTION_RETURN = 8,  ///< FREE of a free block that compaction had taken and did not use: no id
 	PM_RES_FREED_MOVED = 9,	       ///< FREE of a frame that compaction had filled without a PTE event: the id of an allocation that left its frame so
+	PM_RES_FREED_MOVED_INITIAL = 10, ///< the same, of an allocation older than the recording: an id of the initial table
 	PM_RES_UNRESOLVED = 16,	       ///< the first of those without an explanation
 	PM_RES_FREE_OF_FREE = 16,      ///< FREE of a frame that was free, and nothing took it: no id
 	PM_RES_ALLOC_OF_OWNED = 17,    ///< ALLOC of a frame that was owned: its free was missed. A new id; the old one is dead
@@ -505,7 +506,10 @@ struct pm_resolve_stats {
 	uint64_t migrations_failed;	    ///< PTE pairs that went back to their source
 	uint64_t migrations_unpaired;	    ///< remove events without their set
 	uint64_t mixed_frees;		    ///< FREEs of blocks whose frames belonged to more than one owner
-	uint64_t silent_moves;		    ///< frames that compaction moved without a PTE event, as far as their free told
+	uint64_t silent_moves;		    ///< blocks that compaction moved without a PTE event
+	uint64_t silent_settled;	    ///< of these, how many destinations the moves around them tell exactly
+	uint64_t silent_found;		    ///< of these, how many were matched, oldest first, when a frame was freed or moved on
+	uint64_t unseen_frees;		    ///< owned blocks that turned up in the free lists without a FREE
 };
 
 struct pm_resolve;
@@ -529,8 +533,6 @@ struct pm_simulation;
 
 /// Which of the kernel's background mechanisms a simulation imitates. All are on in pm_simulation_options_default().
 struct pm_simulation_options {
-	uint64_t decay_ns;	  ///< how often a CPU's lists decay (pm_decay_pcp); 0: never
-	uint32_t decay_phase;	  ///< 1: a recorded drain that no free caused sets the clock of its CPU's decay
 	uint32_t kswapd;	  ///< 1: a recorded wake-up of kswapd marks reclaim as active until the HIGH marks hold again
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
 };
@@ -557,6 +559,13 @@ PM_API void pm_simulation_destroy(struct pm_simulation *sim);
 
 /// An allocation that exists at the start: `pfn` in the machine and in the recording. For n of them.
 PM_API PM_NODISCARD enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const uint32_t *allocations, const uint32_t *pfns, const uint8_t *orders);
+
+/// When each CPU's timer runs and its lists decay (pm_decay_pcp): n times in order, and their CPUs. Copied; replaces earlier ones.
+PM_API PM_NODISCARD enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint16_t *cpus);
+
+/// Learns from events [from, to) before the start what each CPU's lists had learnt: how far refills are scaled, and how many frames
+/// were freed in a row. Moves nothing.
+PM_API PM_NODISCARD enum pm_status pm_simulation_learn(struct pm_simulation *sim, const struct pm_events *events, size_t from, size_t to);
 
 /// Plays events [from, to), each on its CPU. One thread. PM_ERR_INVAL: an event's CPU or allocation does not exist in the machine.
 PM_API PM_NODISCARD enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_events *events, size_t from, size_t to);

@@ -104,7 +104,31 @@ static enum pm_resolution free_own(struct pm_resolve *r, size_t i, uint32_t id)
 	return a->live > 1u << order ? PM_RES_FREED_PIECE : PM_RES_FREED;
 }
 
-static enum pm_status on_free(struct pm_resolve *r, size_t i, uint32_t *allocation, uint8_t *resolution)
+/// FREE of a frame that is free as far as we know: compaction gives back what it took, or something had moved here unseen.
+static enum pm_status free_of_free(struct pm_resolve *r, size_t i, const struct pm_compactor *c, uint32_t *allocation, uint8_t *resolution)
+{
+	int8_t order = r->in->events->order[i];
+	struct pm_floating found;
+
+	if (c != NULL && c->active) {
+		*resolution = PM_RES_COMPACTION_RETURN;
+		return PM_OK;
+	}
+	if (!pm_floating_take(r, order, &found)) {
+		*resolution = PM_RES_FREE_OF_FREE;
+		return PM_OK;
+	}
+	*resolution = PM_RES_FREED_MOVED;
+	if (found.owner == PM_OWNER_INITIAL) {
+		*resolution = PM_RES_FREED_MOVED_INITIAL;
+		return add_initial(r, found.origin, order, allocation);
+	}
+	*allocation = found.owner - PM_OWNER_ID;
+	r->allocations[*allocation].live -= r->allocations[*allocation].live < 1u << order ? r->allocations[*allocation].live : 1u << order;
+	return PM_OK;
+}
+
+static enum pm_status end_owner(struct pm_resolve *r, size_t i, uint32_t *allocation, uint8_t *resolution)
 {
 	const struct pm_events *ev = r->in->events;
 	uint32_t head = ev->pfn[i], owner = r->owner[head], end = block_end(r, head, ev->order[i]);
@@ -114,8 +138,6 @@ static enum pm_status on_free(struct pm_resolve *r, size_t i, uint32_t *allocati
 	if (owner >= PM_OWNER_ID) {
 		*allocation = owner - PM_OWNER_ID;
 		*resolution = (uint8_t)free_own(r, i, *allocation);
-	} else if (owner == PM_OWNER_FREE) {
-		*resolution = PM_RES_FREE_OF_FREE;
 	} else if (owner == PM_OWNER_EMPTIED) {
 		*resolution = PM_RES_MIGRATION_SOURCE;
 	} else {
@@ -129,6 +151,38 @@ static enum pm_status on_free(struct pm_resolve *r, size_t i, uint32_t *allocati
 	}
 	r->stats.mixed_frees += mixed;
 	return status;
+}
+
+static enum pm_status on_free(struct pm_resolve *r, size_t i, uint32_t *allocation, uint8_t *resolution)
+{
+	const struct pm_events *ev = r->in->events;
+	uint32_t pfn = ev->pfn[i], owner = r->owner[pfn];
+	struct pm_compactor *c = pm_compactor_of(r, ev->tid[i]);
+
+	/* A task in the middle of a migration frees what it has just emptied, whether PTEs told of it or not. */
+	if (c != NULL && c->migrating && pfn >= c->low && pfn < c->high && owner != PM_OWNER_EMPTIED) {
+		*resolution = PM_RES_MIGRATION_SOURCE;
+		return owner == PM_OWNER_FREE ? PM_OK : pm_floating_add(r, c, pfn, ev->order[i]);
+	}
+	if (owner == PM_OWNER_FREE)
+		return free_of_free(r, i, c, allocation, resolution);
+	return end_owner(r, i, allocation, resolution);
+}
+
+/// A block comes from a per-CPU list to the free lists, or leaves these for one: it is free, whether its FREE was seen or not.
+static void on_known_free(struct pm_resolve *r, size_t i)
+{
+	const struct pm_events *ev = r->in->events;
+	uint64_t latest, read = pm_resolve_read_ns(r->in, ev->pfn[i], &latest);
+	uint32_t end = block_end(r, ev->pfn[i], ev->order[i]);
+
+	if (ev->time_ns[i] <= read)
+		return;
+	r->stats.unseen_frees += r->owner[ev->pfn[i]] >= PM_OWNER_INITIAL;
+	for (uint32_t pfn = ev->pfn[i]; pfn < end; pfn++) {
+		release(r, pfn);
+		r->owner[pfn] = PM_OWNER_FREE;
+	}
 }
 
 /// Whether the start snapshot already shows what event i did. Around the moment of reading the clock cannot tell; a frame found free
@@ -164,6 +218,18 @@ static enum pm_status on_event(struct pm_resolve *r, size_t i, uint32_t *allocat
 			return PM_OK;
 		}
 		return on_free(r, i, allocation, resolution);
+	case PM_EV_PCPU_DRAIN:
+	case PM_EV_ZONE_LOCKED:
+		on_known_free(r, i);
+		return PM_OK;
+	case PM_EV_ISOLATE_FREE:
+	case PM_EV_FAST_ISOLATE_FREE:
+	case PM_EV_ISOLATE_MIGRATE:
+	case PM_EV_MIGRATE_PAGES:
+	case PM_EV_COMPACT_BEGIN:
+	case PM_EV_COMPACT_END:
+		pm_compactor_event(r, i);
+		return PM_OK;
 	case PM_EV_SET_MIGRATION_PTE:
 		return pm_resolve_set(r, i);
 	case PM_EV_REMOVE_MIGRATION_PTE:
@@ -183,7 +249,7 @@ static enum pm_status measure(struct pm_resolve *r)
 	r->n_frames = in->n_frames;
 	for (size_t i = 0; i < ev->n; i++) {
 		uint32_t nr = ev->order[i] > 0 && ev->order[i] <= PM_MAX_ORDER ? 1u << ev->order[i] : 1u;
-		bool frame = ev->kind[i] == PM_EV_ALLOC || ev->kind[i] == PM_EV_FREE || ev->kind[i] == PM_EV_SET_MIGRATION_PTE ||
+		bool frame = ev->kind[i] <= PM_EV_PCPU_DRAIN || ev->kind[i] == PM_EV_SET_MIGRATION_PTE ||
 			     ev->kind[i] == PM_EV_REMOVE_MIGRATION_PTE;
 
 		if (ev->order[i] > PM_MAX_ORDER || ev->order[i] < -1)
@@ -278,6 +344,9 @@ enum pm_status pm_resolve_allocations(const struct pm_resolve_input *input, uint
 	free(r->origin);
 	free(r->allocations);
 	free(r->pending);
+	for (int order = 0; order < PM_NR_ORDERS; order++)
+		free(r->floating[order].items);
+	memset(r->floating, 0, sizeof(r->floating));
 	r->owner = NULL;
 	r->origin = NULL;
 	r->allocations = NULL;

@@ -15,6 +15,9 @@
 /// Ids and frame numbers stay below this, so that an owner fits in 32 bits with room for the states.
 #define PM_RESOLVE_LIMIT (1u << 31)
 
+/// More tasks than this do not compact at once; the one not heard of for longest is forgotten.
+enum { PM_NR_COMPACTORS = 64 };
+
 /// Owner of a frame: one of these, or OWNER_ID + id. UNKNOWN is 0, so that a table from calloc costs nothing until it is touched.
 enum {
 	PM_OWNER_UNKNOWN = 0, ///< not free at the start, or nothing is known
@@ -32,10 +35,37 @@ struct pm_pending {
 	uint32_t pfn;
 };
 
+/// A block that left its frames without a PTE event: what owned it, until a free or a neighbour tells where it went.
+struct pm_floating {
+	uint32_t owner;	 ///< PM_OWNER_INITIAL or an id
+	uint32_t origin; ///< where it lay at the start, for PM_OWNER_INITIAL
+	uint32_t taken;	 ///< frames of it that were found again
+	int8_t order;
+};
+
+/// Floating blocks of one order, first in, first out.
+struct pm_floating_queue {
+	struct pm_floating *items;
+	size_t head;
+	size_t n;
+	size_t room;
+};
+
+/// A task that compacts: its FREEs are not those of an owner.
+struct pm_compactor {
+	uint32_t tid;
+	bool active;	   ///< since compaction began: may give back what it took
+	bool migrating;	   ///< between isolating and the end of the migration
+	uint32_t low;	   ///< frames isolated for this migration, [low, high)
+	uint32_t high;
+	uint32_t last_to;  ///< destination of the last PTE move, or PM_NO_PFN32
+	uint32_t run;	   ///< blocks of order 0 that floated since then, and nothing else did; all are at the queue's end
+	uint64_t used;	   ///< for eviction
+};
+
 /// One allocation of the recording.
 struct pm_allocation {
 	uint32_t live;	///< frames not yet freed
-	uint32_t moved; ///< frames that left without a PTE event and whose new place is not known yet
 	int8_t order;
 	bool split;	///< a piece was freed
 };
@@ -54,11 +84,25 @@ struct pm_resolve {
 	struct pm_pending *pending; ///< in order of setting
 	size_t nr_pending;
 	size_t room_pending;
+	struct pm_floating_queue floating[PM_NR_ORDERS];
+	struct pm_compactor compactors[PM_NR_COMPACTORS];
+	uint64_t tick;
 	struct pm_resolve_stats stats;
 };
 
 /// When the frame was read into the start snapshot; `ret_latest` is when it was surely read. 0: before all events.
 uint64_t pm_resolve_read_ns(const struct pm_resolve_input *in, uint32_t pfn, uint64_t *ret_latest);
+
+/// An event of compaction: begins and ends sessions and migrations.
+void pm_compactor_event(struct pm_resolve *r, size_t i);
+/// The compactor that event i belongs to, or NULL.
+struct pm_compactor *pm_compactor_of(struct pm_resolve *r, uint32_t tid);
+/// The block at `pfn` leaves its frames to a place that is not known.
+enum pm_status pm_floating_add(struct pm_resolve *r, struct pm_compactor *c, uint32_t pfn, int8_t order);
+/// Takes 2^order frames of the block that has floated longest: `ret` is what owns them. False: nothing floats.
+bool pm_floating_take(struct pm_resolve *r, int8_t order, struct pm_floating *ret);
+/// A PTE move of a compactor went to `to`: blocks that floated just before it lie between its last destination and this one.
+void pm_floating_settle(struct pm_resolve *r, struct pm_compactor *c, uint32_t to);
 
 enum pm_status pm_resolve_set(struct pm_resolve *r, size_t i);
 enum pm_status pm_resolve_remove(struct pm_resolve *r, size_t i);

@@ -55,6 +55,7 @@ static uint32_t take_pending(struct pm_resolve *r, size_t i)
 static void move_frame(struct pm_resolve *r, uint32_t from, uint32_t to)
 {
 	uint32_t owner = r->owner[from];
+	struct pm_floating found;
 
 	/* The second PTE of a frame that is mapped more than once: moved already. */
 	if (owner == PM_OWNER_EMPTIED)
@@ -63,10 +64,12 @@ static void move_frame(struct pm_resolve *r, uint32_t from, uint32_t to)
 		r->origin[to] = owner == PM_OWNER_INITIAL ? r->origin[from] : from;
 		owner = PM_OWNER_INITIAL;
 	}
-	if (owner != PM_OWNER_FREE)
-		r->owner[to] = owner;
-	else if (r->owner[to] == PM_OWNER_FREE)
-		r->owner[to] = PM_OWNER_UNKNOWN;
+	if (owner == PM_OWNER_FREE && pm_floating_take(r, 0, &found)) {
+		/* It came here without a word, and was mapped since. */
+		owner = found.owner;
+		r->origin[to] = found.origin;
+	}
+	r->owner[to] = owner == PM_OWNER_FREE ? PM_OWNER_UNKNOWN : owner;
 	r->owner[from] = PM_OWNER_EMPTIED;
 	r->stats.migrations++;
 }
@@ -76,6 +79,7 @@ enum pm_status pm_resolve_remove(struct pm_resolve *r, size_t i)
 	const struct pm_events *ev = r->in->events;
 	uint32_t from = take_pending(r, i), to = ev->pfn[i];
 	uint32_t nr = ev->order[i] > 0 ? 1u << ev->order[i] : 1u;
+	struct pm_compactor *c = pm_compactor_of(r, ev->tid[i]);
 	uint64_t latest;
 
 	if (to >= r->n_frames)
@@ -88,6 +92,8 @@ enum pm_status pm_resolve_remove(struct pm_resolve *r, size_t i)
 		r->stats.migrations_failed++;
 		return PM_OK;
 	}
+	if (c != NULL && c->migrating)
+		pm_floating_settle(r, c, to);
 	for (uint32_t k = 0; k < nr && from + k < r->n_frames && to + k < r->n_frames; k++) {
 		/* A move that the snapshot already shows is not made again. */
 		if (ev->time_ns[i] > pm_resolve_read_ns(r->in, to + k, &latest) &&

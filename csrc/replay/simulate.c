@@ -6,11 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "phys/machine.h"
+#include "phys/pcp.h"
 #include "phys/watermark.h"
-
-/// Drains of one thread closer together than this belong to one burst.
-enum { PM_DECAY_SAME_BURST_NS = 5000000 };
 
 /// One allocation: 12 bytes.
 struct placed {
@@ -19,13 +16,16 @@ struct placed {
 	uint8_t order;
 };
 
-/// When a CPU's lists decay. The kernel does it about once a second from a timer whose phase no event names; but where a recorded
-/// drain follows no free of its thread, the timer has just run.
-struct decay_clock {
-	uint64_t next_ns; ///< 0: not known yet
-	uint64_t last_ns; ///< the last event on this CPU
-	uint32_t last_tid;
-	uint8_t last_kind;
+/// A CPU's timer runs, and its lists decay.
+struct tick {
+	uint64_t time_ns;
+	uint16_t cpu;
+};
+
+/// The last event on a CPU before the start, to tell one refill from the next.
+struct last_event {
+	uint32_t tid;
+	uint8_t kind;
 };
 
 struct pm_simulation {
@@ -34,13 +34,15 @@ struct pm_simulation {
 	uint32_t nr_allocations;
 	struct pm_simulation_options options;
 	struct pm_simulation_stats stats;
-	struct decay_clock *clocks; ///< [cpus]
+	struct tick *ticks; ///< [nr_ticks] in order of time
+	size_t nr_ticks;
+	size_t next_tick;
 	bool reclaiming;
 };
 
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .decay_ns = 1000000000, .decay_phase = 1, .kswapd = 1, .compaction_drain = 1 };
+	*ret = (struct pm_simulation_options){ .kswapd = 1, .compaction_drain = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -56,8 +58,7 @@ enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocation
 	sim->options = *options;
 	sim->nr_allocations = nr_allocations;
 	sim->placed = malloc(((size_t)nr_allocations + 1) * sizeof(*sim->placed));
-	sim->clocks = calloc(m->nr_cpus, sizeof(*sim->clocks));
-	if (!sim->placed || !sim->clocks) {
+	if (!sim->placed) {
 		pm_simulation_destroy(sim);
 		return PM_ERR_NOMEM;
 	}
@@ -72,7 +73,7 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	if (!sim)
 		return;
 	free(sim->placed);
-	free(sim->clocks);
+	free(sim->ticks);
 	free(sim);
 }
 
@@ -185,35 +186,34 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 	sim->stats.refused += !done;
 }
 
-/// A decay whose recorded drain is not seen by then happened without one: its lists were short already.
-#define PM_DECAY_LATE_NS(period) ((period) / 16)
-
-/// Does this event show that its CPU's timer ran? A drain by a thread that was not freeing, half a period after the last at least.
-static bool shows_decay(const struct pm_simulation *sim, const struct decay_clock *clock, const struct pm_events *ev, size_t i)
+enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint16_t *cpus)
 {
-	bool freeing = clock->last_tid == ev->tid[i] && (clock->last_kind == PM_EV_FREE || clock->last_kind == PM_EV_FREE_BATCHED);
-	bool draining = clock->last_kind == PM_EV_PCPU_DRAIN && clock->last_tid == ev->tid[i] && ev->time_ns[i] - clock->last_ns < PM_DECAY_SAME_BURST_NS;
+	struct tick *ticks;
+	size_t i;
 
-	return sim->options.decay_phase && ev->kind[i] == PM_EV_PCPU_DRAIN && !freeing && !draining &&
-	       (clock->next_ns == 0 || ev->time_ns[i] + sim->options.decay_ns / 2 >= clock->next_ns);
+	for (i = 0; i < n; i++)
+		if (cpus[i] >= sim->m->nr_cpus || (i && times_ns[i] < times_ns[i - 1]))
+			return PM_ERR_INVAL;
+	ticks = malloc((n + 1) * sizeof(*ticks));
+	if (!ticks)
+		return PM_ERR_NOMEM;
+	for (i = 0; i < n; i++)
+		ticks[i] = (struct tick){ times_ns[i], cpus[i] };
+	free(sim->ticks);
+	sim->ticks = ticks;
+	sim->nr_ticks = n;
+	sim->next_tick = 0;
+	return PM_OK;
 }
 
-/// Time passes for the CPU of an event: its lists decay when their clock says so.
-static void pass_time(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
+/// Runs the timers that are due.
+static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 {
-	struct decay_clock *clock = &sim->clocks[ev->cpu[i]];
-	uint64_t now_ns = ev->time_ns[i], period = sim->options.decay_ns;
-
-	if (shows_decay(sim, clock, ev, i) || (clock->next_ns && now_ns >= clock->next_ns + PM_DECAY_LATE_NS(period))) {
-		if (pm_decay_pcp(sim->m, ev->cpu[i]) == PM_OK)
+	while (sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= now_ns) {
+		if (pm_decay_pcp(sim->m, sim->ticks[sim->next_tick].cpu) == PM_OK)
 			sim->stats.decays++;
-		clock->next_ns = now_ns + period;
-	} else if (clock->next_ns == 0) {
-		clock->next_ns = now_ns + period;
+		sim->next_tick++;
 	}
-	clock->last_ns = now_ns;
-	clock->last_tid = ev->tid[i];
-	clock->last_kind = ev->kind[i];
 }
 
 static void set_reclaiming(struct pm_simulation *sim, bool active)
@@ -270,6 +270,54 @@ static bool playable(const struct pm_simulation *sim, const struct pm_events *ev
 	return ev->order[i] >= 0 && ev->order[i] <= PM_MAX_ORDER && (ev->allocation[i] == PM_NO_PFN32 || ev->allocation[i] < sim->nr_allocations);
 }
 
+/// One event before the start, as the lists of its CPU and zone saw it.
+static void learn(struct pm_simulation *sim, const struct pm_events *ev, size_t i, const struct last_event *before)
+{
+	bool same_burst = before->kind == ev->kind[i] && before->tid == ev->tid[i];
+	struct pm_zone *zone = pm_zone_of(sim->m, ev->pfn[i]);
+	int32_t most, frames;
+	struct pm_pcp *pcp;
+
+	if (!zone || ev->order[i] < 0 || !pm_pcp_order((unsigned int)ev->order[i]))
+		return;
+	pcp = &sim->m->cpu[ev->cpu[i]].pcp[zone->index];
+	most = pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX;
+	frames = 1 << ev->order[i];
+	pm_lock(&pcp->lock);
+	if (ev->kind[i] == PM_EV_ALLOC) {
+		pcp->free_count >>= 1;
+	} else if (ev->kind[i] == PM_EV_FREE) {
+		pcp->alloc_factor >>= 1;
+		pcp->free_count = pcp->free_count + frames < most ? pcp->free_count + frames : most;
+		pcp->prev_free_high = ev->order[i] > 0 && ev->order[i] <= PM_COSTLY_ORDER;
+	} else if (ev->kind[i] == PM_EV_ZONE_LOCKED && ev->order[i] == 0 && !same_burst && pcp->alloc_factor < PM_CFG_PCP_BATCH_SCALE_MAX) {
+		pcp->alloc_factor++;
+	}
+	pm_unlock(&pcp->lock);
+}
+
+enum pm_status pm_simulation_learn(struct pm_simulation *sim, const struct pm_events *ev, size_t from, size_t to)
+{
+	struct last_event *last;
+	enum pm_status status = PM_OK;
+	size_t i;
+
+	if (from > to || to > ev->n)
+		return PM_ERR_INVAL;
+	last = calloc(sim->m->nr_cpus, sizeof(*last));
+	if (!last)
+		return PM_ERR_NOMEM;
+	for (i = from; i < to && !status; i++) {
+		status = playable(sim, ev, i) ? PM_OK : PM_ERR_INVAL;
+		if (status)
+			break;
+		learn(sim, ev, i, &last[ev->cpu[i]]);
+		last[ev->cpu[i]] = (struct last_event){ ev->tid[i], ev->kind[i] };
+	}
+	free(last);
+	return status;
+}
+
 /// How many events ahead the frames and the allocation of a free are asked for.
 enum { PM_SIMULATE_AHEAD = 16, PM_SIMULATE_CHECK_BALANCE = 1024 };
 
@@ -293,8 +341,8 @@ enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_even
 			return PM_ERR_INVAL;
 		if (i + PM_SIMULATE_AHEAD < to)
 			prefetch(sim, ev, i + PM_SIMULATE_AHEAD);
-		if (sim->options.decay_ns)
-			pass_time(sim, ev, i);
+		if (PM_UNLIKELY(sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= ev->time_ns[i]))
+			pass_time(sim, ev->time_ns[i]);
 		if (ev->kind[i] == PM_EV_ALLOC)
 			play_alloc(sim, ev, i);
 		else if (ev->kind[i] == PM_EV_FREE)

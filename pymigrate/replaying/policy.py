@@ -20,7 +20,7 @@ KEYS: dict[str, tuple[int, int, str]] = {
     "pcp_batch": (1, 1 << 20, "frames that a per-CPU list takes or gives at once"),
     "pcp_high_min": (0, 1 << 29, "frames that a CPU's lists hold at least before they drain"),
     "pcp_high_max": (0, 1 << 29, "frames that a CPU's lists may grow to"),
-    "decay_ms": (0, 1 << 30, "how often idle per-CPU lists shrink, milliseconds; 0: never"),
+    "decay": (0, 1, "1: idle per-CPU lists shrink when their CPU's timer runs, once a second"),
     "kswapd": (0, 1, "1: a recorded wake-up of kswapd shortens the per-CPU lists until memory is balanced"),
     "compaction_drain": (0, 1, "1: recorded compaction drains the lists of its CPU"),
 }

@@ -14,7 +14,9 @@ from pymigrate.recording import Recording
 from pymigrate.replaying.policy import Policy
 from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.session import Options, Session, settings_of, zones_of
+from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.start import StartState, start_state
+from pymigrate.replaying.ticks import vmstat_ticks
 
 NO_ID = np.uint32(lib.PM_NO_PFN32)
 COUNTS = (
@@ -56,7 +58,6 @@ def _options(policy: Policy) -> Any:
     options = ffi.new("struct pm_simulation_options *")
     lib.pm_simulation_options_default(options)
     changed = policy.settings
-    options.decay_ns = changed.get("decay_ms", options.decay_ns // 1_000_000) * 1_000_000
     options.kswapd = changed.get("kswapd", options.kswapd)
     options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
     return options
@@ -84,6 +85,19 @@ def _place(simulation: Any, recording: Recording, split: int) -> None:
     )
 
 
+def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
+    """Tells the simulation when each CPU's timer runs."""
+    if not policy.settings.get("decay", 1):
+        return
+    times, cpus = vmstat_ticks(recording, snapshot_moment(recording))
+    check(
+        lib.pm_simulation_set_ticks(
+            simulation, len(times), ffi.from_buffer("uint64_t[]", times), ffi.from_buffer("uint16_t[]", cpus)
+        ),
+        what="the timers",
+    )
+
+
 def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[ModeResult, bool]:
     """Plays a recording through our allocator.
 
@@ -100,6 +114,8 @@ def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[Mo
     simulation = ffi.gc(out[0], lib.pm_simulation_destroy)
     _place(simulation, recording, state.frames.split)
     events, _keep = recording.events.as_c()
+    _set_ticks(simulation, recording, policy)
+    check(lib.pm_simulation_learn(simulation, events, 0, state.frames.split), what="the events before the start")
 
     def play(first: int, last: int) -> None:
         check(lib.pm_simulation_run(simulation, events, first, last), what=f"events {first} to {last}")

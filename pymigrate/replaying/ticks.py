@@ -1,0 +1,85 @@
+"""When each CPU's vmstat timer ran, so that its per-CPU lists decay in a simulation when they did in the kernel.
+
+The timer runs once a second, rounded to whole jiffies, and no event names it. But where it had something to drain, the
+recording has a burst of drains by a thread that was not freeing. From those the phase of each CPU's timer follows; where
+none is near a second's point, the timer is taken to have run there with nothing to do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymigrate._core import lib
+from pymigrate.recording import Events, Recording
+
+SECOND_NS = 1_000_000_000
+# Drains of one thread that are closer together than this belong to one burst.
+BURST_NS = 5_000_000
+# How far a burst may be from its second's point and still be the timer's.
+NEAR_NS = 60_000_000
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+
+def seen_ticks(events: Events, cpu: int) -> I64:
+    """Clocks of the bursts of drains on a CPU that no free caused, int64 nanoseconds."""
+    index = np.flatnonzero(events.cpu == cpu)
+    kind, tid = events.kind[index], events.tid[index]
+    time_ns = events.time_ns[index].astype(np.int64)
+    drain = kind[1:] == lib.PM_EV_PCPU_DRAIN
+    same_thread = tid[1:] == tid[:-1]
+    freeing = same_thread & ((kind[:-1] == lib.PM_EV_FREE) | (kind[:-1] == lib.PM_EV_FREE_BATCHED))
+    in_burst = same_thread & (kind[:-1] == lib.PM_EV_PCPU_DRAIN) & (np.diff(time_ns) < BURST_NS)
+    found: I64 = time_ns[1:][drain & ~freeing & ~in_burst]
+    return found
+
+
+def _phase(ticks: I64) -> int:
+    """The point within a second that most ticks are near."""
+    points = ticks % SECOND_NS
+    apart = np.abs(points[:, None] - points[None, :])
+    apart = np.minimum(apart, SECOND_NS - apart)
+    best = int(np.argmin(np.median(apart, axis=1)))
+    near = apart[best] < NEAR_NS
+    offset = (points[near] - points[best] + SECOND_NS // 2) % SECOND_NS - SECOND_NS // 2
+    return int((points[best] + int(np.median(offset))) % SECOND_NS)
+
+
+def cpu_ticks(seen: I64, first_ns: int, last_ns: int, *, phase: int) -> I64:
+    """One tick a second from `first_ns` to `last_ns`: a seen one where one is near the second's point, else the point.
+
+    Example:
+        >>> second = 1_000_000_000
+        >>> seen = np.array([2 * second + 30_000_000])
+        >>> (cpu_ticks(seen, second, 4 * second, phase=10_000_000) / 1e9).tolist()
+        [1.01, 2.03, 3.01]
+    """
+    points = np.arange(first_ns - (first_ns - phase) % SECOND_NS, last_ns + NEAR_NS, SECOND_NS, dtype=np.int64)
+    if len(seen) and len(points):
+        nearest = seen[np.abs(points[:, None] - seen[None, :]).argmin(axis=1)]
+        points = np.where(np.abs(nearest - points) < NEAR_NS, nearest, points)
+    return points[(points > first_ns) & (points <= last_ns)]
+
+
+def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.uint16]]:
+    """When the timers run after a moment: clocks in order, and the CPU of each.
+
+    Args:
+        recording: Whose drains show the timers.
+        first_ns: Only ticks after this clock.
+    """
+    events = recording.events
+    if not len(events):
+        return np.empty(0, np.uint64), np.empty(0, np.uint16)
+    last_ns = int(events.time_ns[-1])
+    seen = [seen_ticks(events, cpu) for cpu in range(recording.cpus)]
+    known = [_phase(ticks) for ticks in seen if len(ticks)]
+    parts = [
+        cpu_ticks(ticks, first_ns, last_ns, phase=_phase(ticks) if len(ticks) else known[0] if known else 0) for ticks in seen
+    ]
+    times = np.concatenate(parts)
+    cpus = np.repeat(np.arange(recording.cpus, dtype=np.uint16), [len(part) for part in parts])
+    order = np.argsort(times, kind="stable")
+    return times[order].astype(np.uint64), cpus[order]
