@@ -19,7 +19,7 @@ __all__ = ["import_"]
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[int, int], None] | None]:
-    """A line with the events so far, on a terminal only. The length of a compressed text is not known before its end."""
+    """A line with the events so far, on a terminal only; how long a compressed text is, only its end tells."""
     if not console.is_terminal:
         yield None
         return

@@ -43,11 +43,11 @@ _WITH_ARGS = {
     "arg1": (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 21),
     "arg2": (5, 6, 7, 8, 11, 12, 13),
 }
-# enum pm_resolution: events with a resolution, those that give a new id, those that name one, those that name an initial one.
+# enum pm_resolution: what gives a new id, what names an id of the recording, what names one of the initial table.
 _RESOLVED_KINDS = (0, 1)
 _NEW = (1, 17)
 _OWN = (2, 3, 9, 18)
-_INITIAL = (4,)
+_INITIAL = (4, 10)
 
 
 def _is_any(column: Array, values: Iterable[int]) -> NDArray[np.bool_]:

@@ -61,13 +61,13 @@ _BUDDY_LINE = re.compile(r"Node\s+(\d+), zone\s+(\S+)\s+([\d\s]+)$")
 
 
 def parse_buddyinfo(text: str) -> BuddyInfo:
-    """Parses /proc/buddyinfo.
+    r"""Parses /proc/buddyinfo.
 
     Raises:
         RecordingError: A line is damaged; the message names it.
 
     Example:
-        >>> parse_buddyinfo("Node 0, zone   Normal      3      1 \\n").free.tolist()
+        >>> parse_buddyinfo("Node 0, zone   Normal      3      1 \n").free.tolist()
         [[3, 1]]
     """
     zones: list[ZoneKey] = []

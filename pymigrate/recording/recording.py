@@ -1,4 +1,4 @@
-"""A recording: what a machine was, each frame's state at the start, the events, and samples of the kernel's counters."""
+"""A recording: what a machine was, each frame at the start, the events, and samples of the kernel's counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalising: names the allocation that each event belongs to. The work is done in the core (csrc/replay/resolve.c)."""
+"""Normalising: names the allocation that each event belongs to. The core does it, in csrc/replay/resolve.c."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ RESOLUTIONS: dict[int, str] = {
     lib.PM_RES_MIGRATION_SOURCE: "migration-source",
     lib.PM_RES_COMPACTION_RETURN: "compaction-return",
     lib.PM_RES_FREED_MOVED: "freed-moved",
+    lib.PM_RES_FREED_MOVED_INITIAL: "freed-moved-initial",
     lib.PM_RES_FREE_OF_FREE: "free-of-free",
     lib.PM_RES_ALLOC_OF_OWNED: "alloc-of-owned",
     lib.PM_RES_ORDER_MISMATCH: "order-mismatch",
@@ -76,6 +77,9 @@ _DETAILS = (
     "migrations_unpaired",
     "mixed_frees",
     "silent_moves",
+    "silent_settled",
+    "silent_found",
+    "unseen_frees",
 )
 
 

@@ -140,7 +140,7 @@ def parse_trace(
     until_ns: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Events, ParseStats]:
-    """Parses the text of a trace.
+    r"""Parses the text of a trace.
 
     Args:
         chunks: The text in pieces, which may be cut anywhere.
@@ -158,7 +158,7 @@ def parse_trace(
         RecordingError: A damaged line (strict), with its number in ``line``; or a text that ends inside a line.
 
     Example:
-        >>> text = b" 12 [001] 5.000000001: kmem:mm_page_free: page=0x9 pfn=0x9 order=0\\n"
+        >>> text = b" 12 [001] 5.000000001: kmem:mm_page_free: page=0x9 pfn=0x9 order=0\n"
         >>> events, stats = parse_trace([text])
         >>> events.pfn.tolist(), events.time_ns.tolist(), stats.format
         ([9], [5000000001], 'perf-script')
