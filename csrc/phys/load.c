@@ -65,6 +65,23 @@ static void place_pcp(struct pm_machine *m, struct pm_pcp *pcp, struct pm_pfn pf
 	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_PCP, migratetype, order));
 }
 
+/// A free block over several pageblocks is on one list: they get the type of the first, as when they would have merged.
+static enum pm_status unite_types(struct pm_machine *m, uint64_t pfn, unsigned int order)
+{
+	unsigned int type = pm_pageblock_type(pm_pageblock_of(m, pm_pfn(pfn)));
+	uint64_t at;
+
+	for (at = pfn; at < pfn + ((uint64_t)1 << order); at += PM_PAGEBLOCK_NR_PAGES) {
+		unsigned int other = pm_pageblock_type(pm_pageblock_of(m, pm_pfn(at)));
+
+		if (other != type && (other >= PM_NR_PCP_TYPES || type >= PM_NR_PCP_TYPES))
+			return PM_ERR_INVAL;
+	}
+	if (type < PM_NR_PCP_TYPES)
+		pm_pageblock_set_range(m, pm_pfn(pfn), order, type);
+	return PM_OK;
+}
+
 static enum pm_status place_block(struct pm_machine *m, uint64_t pfn, unsigned int order, unsigned int place, unsigned int migratetype, unsigned int cpu) PM_NO_TSA
 {
 	struct pm_zone *zone = pm_zone_of(m, pfn);
@@ -76,6 +93,8 @@ static enum pm_status place_block(struct pm_machine *m, uint64_t pfn, unsigned i
 	if (place == PM_PLACE_PCP && (!pm_pcp_order(order) || migratetype >= PM_NR_PCP_TYPES || cpu >= m->nr_cpus))
 		return PM_ERR_INVAL;
 	status = claim_frames(m, zone, pfn, order);
+	if (!status && place == PM_PLACE_FREE && order > PM_PAGEBLOCK_ORDER)
+		status = unite_types(m, pfn, order);
 	if (status)
 		return status;
 	zone->nr_unplaced -= (uint64_t)1 << order;

@@ -47,10 +47,23 @@ static bool claim(struct audit *a, const struct pm_zone *zone, uint64_t pfn, uns
 	return true;
 }
 
+/// A free block is on the list of the type that its pageblocks have, all of them.
+static bool check_types(struct audit *a, struct pm_pfn pfn, unsigned int order, unsigned int type)
+{
+	uint32_t i;
+
+	for (i = 0; i < 1u << order; i += PM_PAGEBLOCK_NR_PAGES) {
+		unsigned int block_type = pm_pageblock_type(pm_pageblock_of(a->m, pm_pfn_add(pfn, i)));
+
+		if (block_type != type)
+			return wrong(a, "frame %" PRIu32 " is on the list of type %u in a pageblock of type %u", pfn.v + i, type, block_type);
+	}
+	return true;
+}
+
 static bool check_free_block(struct audit *a, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int type) PM_NO_TSA
 {
 	struct pm_pfn buddy = pm_pfn_buddy(pfn, order);
-	unsigned int block_type = pm_pageblock_type(pm_pageblock_of(a->m, pfn));
 
 	if (!pm_buddy_is_free(a->m, zone, pfn, order))
 		return wrong(a, "frame %" PRIu32 " is on the free list of order %u but not marked so", pfn.v, order);
@@ -58,8 +71,8 @@ static bool check_free_block(struct audit *a, struct pm_zone *zone, struct pm_pf
 		return wrong(a, "frame %" PRIu32 " is on the list of type %u but marked %u", pfn.v, type, pm_word_migratetype(pm_frame_word(pm_frame_of(a->m, pfn))));
 	if (order >= PM_PAGEBLOCK_ORDER && pm_pageblock_of(a->m, pfn)->free_list != type)
 		return wrong(a, "frame %" PRIu32 " is on the list of type %u but marked %u", pfn.v, type, pm_pageblock_of(a->m, pfn)->free_list);
-	if (block_type != type)
-		return wrong(a, "frame %" PRIu32 " is on the list of type %u in a pageblock of type %u", pfn.v, type, block_type);
+	if (!check_types(a, pfn, order, type))
+		return false;
 	if (order < PM_PAGEBLOCK_ORDER && pm_buddy_is_free(a->m, zone, buddy, order))
 		return wrong(a, "frames %" PRIu32 " and %" PRIu32 " are unmerged buddies of order %u", pfn.v, buddy.v, order);
 	if (order >= PM_PAGEBLOCK_ORDER && order < PM_MAX_ORDER && type < PM_MT_HIGHATOMIC && pm_buddy_is_free(a->m, zone, buddy, order) &&
