@@ -263,6 +263,9 @@ enum pm_status pm_parser_finish(struct pm_parser *parser)
 		return PM_ERR_BUSY;
 	parser->stats.no_final_newline = 1;
 	kind = pm_line_parse(&line, &parser->memo, &event);
+	/* `kmem:` is how a name starts, and looks like one. */
+	if (kind == PM_LINE_OTHER && line.end[-1] == ':')
+		kind = PM_LINE_DAMAGED;
 	if (parser->dropped == 0 && kind != PM_LINE_DAMAGED && !event.gfp_unknown)
 		return take_carried(parser);
 	parser->stats.lines++;

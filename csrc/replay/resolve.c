@@ -252,7 +252,7 @@ static enum pm_status measure(struct pm_resolve *r)
 		bool frame = ev->kind[i] <= PM_EV_PCPU_DRAIN || ev->kind[i] == PM_EV_SET_MIGRATION_PTE ||
 			     ev->kind[i] == PM_EV_REMOVE_MIGRATION_PTE;
 
-		if (ev->order[i] > PM_MAX_ORDER || ev->order[i] < -1)
+		if (ev->order[i] > PM_MAX_ORDER || ev->order[i] < (frame ? 0 : -1))
 			return PM_ERR_INVAL;
 		if (!frame || ev->pfn[i] == PM_NO_PFN32)
 			continue;

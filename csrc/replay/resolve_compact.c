@@ -122,10 +122,11 @@ bool pm_floating_take(struct pm_resolve *r, int8_t order, struct pm_floating *re
 {
 	for (int k = order; k < PM_NR_ORDERS; k++) {
 		struct pm_floating_queue *q = &r->floating[k];
-		struct pm_floating *item = &q->items[q->head];
+		struct pm_floating *item;
 
 		if (q->n == 0)
 			continue;
+		item = &q->items[q->head];
 		*ret = *item;
 		if (ret->owner == PM_OWNER_INITIAL)
 			ret->origin += item->taken;

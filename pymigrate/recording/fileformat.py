@@ -38,6 +38,7 @@ Array = NDArray[Any]
 # Kinds of events (enum pm_event_kind) that carry a value; for the others the column holds its default.
 _WITH_MIGRATETYPE = (0, 3, 4, 5)
 _WITH_GFP = (0, 16, 19, 20)
+_WITH_ORDER = (0, 1, 2, 3, 4, 5, 9, 10)
 _WITH_ARGS = {
     "arg0": (3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21),
     "arg1": (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 21),
@@ -407,6 +408,9 @@ def _load_events(reader: _Reader, meta: dict[str, Any]) -> Events:
     kind = reader.in_range("events_kind", reader.array("events_kind"), 0, len(EVENT_KINDS) - 1)
     if meta["events"].get("n") != len(kind):
         raise reader.fail("the count of events is not that of the arrays")
+    order = reader.in_range("events_order", reader.array("events_order"), -1, 10)
+    if np.any(order[_is_any(kind, _WITH_ORDER)] < 0):
+        raise reader.fail("events_order: an event of a block without its order")
     gfp_kinds = _is_any(kind, _WITH_GFP)
     reader.same_length(int(gfp_kinds.sum()), "events_gfp_code")
     gfp = np.zeros(len(kind), np.uint32)
@@ -419,7 +423,7 @@ def _load_events(reader: _Reader, meta: dict[str, Any]) -> Events:
         tid=reader.coded("events_tid"),
         cpu=reader.array("events_cpu").astype(np.uint16),
         kind=kind,
-        order=reader.in_range("events_order", reader.array("events_order"), -1, 10),
+        order=order,
         migratetype=reader.in_range("events_migratetype", migratetype, -1, 7),
         pfn=np.cumsum(reader.array("events_pfn_step"), dtype=np.uint32),
         gfp=gfp,
