@@ -385,6 +385,7 @@ struct pm_events {
 	const uint32_t *arg0;
 	const uint32_t *arg1;
 	const uint32_t *arg2;
+	const uint8_t *resolution; ///< enum pm_resolution, or NULL before pm_resolve_allocations()
 };
 
 /* ---- parsing: the text of a trace to columns (csrc/replay/parse.c) ---- */
@@ -535,6 +536,7 @@ struct pm_simulation;
 struct pm_simulation_options {
 	uint32_t kswapd;	  ///< 1: a recorded wake-up of kswapd marks reclaim as active until the HIGH marks hold again
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
+	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too, to where our free scanner finds room
 };
 PM_API void pm_simulation_options_default(struct pm_simulation_options *ret);
 
@@ -550,6 +552,9 @@ struct pm_simulation_stats {
 	uint64_t split;		 ///< blocks split because the kernel freed them in pieces
 	uint64_t refused;	 ///< of `unresolved`: frees of what we do not hold
 	uint64_t decays;	 ///< times that a CPU's lists decayed
+	uint64_t moved;		 ///< blocks moved by compaction
+	uint64_t not_moved;	 ///< recorded moves of a block that is not at that place with us, or finds no room
+	uint64_t compaction_drains; ///< times that compaction drained a CPU's lists of a zone
 };
 
 /// Makes a simulation on a machine that holds the state at its start. The machine is borrowed and must outlive it.

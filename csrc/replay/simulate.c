@@ -6,21 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "phys/pcp.h"
+#include "replay/simulate.h"
 #include "phys/watermark.h"
-
-/// One allocation: 12 bytes.
-struct placed {
-	uint32_t ours;	   ///< first frame in our machine; PM_NIL_PFN: we do not hold it
-	uint32_t recorded; ///< first frame in the recording
-	uint8_t order;
-};
-
-/// A CPU's timer runs, and its lists decay.
-struct tick {
-	uint64_t time_ns;
-	uint16_t cpu;
-};
 
 /// The last event on a CPU before the start, to tell one refill from the next.
 struct last_event {
@@ -28,21 +15,9 @@ struct last_event {
 	uint8_t kind;
 };
 
-struct pm_simulation {
-	struct pm_machine *m;
-	struct placed *placed; ///< [nr_allocations]
-	uint32_t nr_allocations;
-	struct pm_simulation_options options;
-	struct pm_simulation_stats stats;
-	struct tick *ticks; ///< [nr_ticks] in order of time
-	size_t nr_ticks;
-	size_t next_tick;
-	bool reclaiming;
-};
-
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .kswapd = 1, .compaction_drain = 1 };
+	*ret = (struct pm_simulation_options){ .kswapd = 1, .compaction_drain = 1, .compaction_moves = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -58,7 +33,8 @@ enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocation
 	sim->options = *options;
 	sim->nr_allocations = nr_allocations;
 	sim->placed = malloc(((size_t)nr_allocations + 1) * sizeof(*sim->placed));
-	if (!sim->placed) {
+	sim->compactions = calloc(m->nr_cpus, sizeof(*sim->compactions));
+	if (!sim->placed || !sim->compactions) {
 		pm_simulation_destroy(sim);
 		return PM_ERR_NOMEM;
 	}
@@ -74,12 +50,20 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 		return;
 	free(sim->placed);
 	free(sim->ticks);
+	free(sim->compactions);
 	free(sim);
 }
 
 void pm_simulation_stats(const struct pm_simulation *sim, struct pm_simulation_stats *ret)
 {
 	*ret = sim->stats;
+}
+
+/// Notes where an allocation is; its frame is tagged with the allocation's number + 1, so that a move finds it.
+static void note_place(struct pm_simulation *sim, uint32_t id, uint32_t ours, uint32_t recorded, uint32_t order)
+{
+	sim->placed[id] = (struct pm_sim_placed){ ours, recorded, (uint8_t)order };
+	atomic_store_explicit(&sim->m->tables.frames[ours].tag, id + 1, memory_order_relaxed); /* relaxed: one thread */
 }
 
 enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const uint32_t *allocations, const uint32_t *pfns, const uint8_t *orders)
@@ -89,7 +73,7 @@ enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const ui
 	for (i = 0; i < n; i++) {
 		if (allocations[i] >= sim->nr_allocations || orders[i] > PM_MAX_ORDER || pfns[i] >= sim->m->nr_frames)
 			return PM_ERR_INVAL;
-		sim->placed[allocations[i]] = (struct placed){ pfns[i], pfns[i], orders[i] };
+		note_place(sim, allocations[i], pfns[i], pfns[i], orders[i]);
 	}
 	return PM_OK;
 }
@@ -117,7 +101,7 @@ static void play_alloc(struct pm_simulation *sim, const struct pm_events *ev, si
 	}
 	sim->stats.allocated++;
 	if (id != PM_NO_PFN32)
-		sim->placed[id] = (struct placed){ (uint32_t)pfn, ev->pfn[i], (uint8_t)order };
+		note_place(sim, id, (uint32_t)pfn, ev->pfn[i], order);
 }
 
 /// The used block that covers a frame of ours: its head in `ret`, and its order; -1 if there is none.
@@ -162,12 +146,29 @@ static bool free_piece(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, un
 	return true;
 }
 
+/// A free that belongs to no allocation but has its explanation: what compaction emptied, or gives back unused.
+static void play_compaction_free(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
+{
+	bool moved = false;
+
+	sim->stats.ignored++;
+	if (ev->resolution[i] != PM_RES_MIGRATION_SOURCE || !sim->options.compaction_moves)
+		return;
+	moved = pm_simulation_move(sim, ev, i);
+	sim->stats.moved += moved;
+	sim->stats.not_moved += !moved;
+}
+
 static void play_free(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
 	uint32_t id = ev->allocation[i], order = (uint32_t)ev->order[i], offset;
-	struct placed *placed;
+	struct pm_sim_placed *placed;
 	bool done;
 
+	if (id == PM_NO_PFN32 && ev->resolution && ev->resolution[i] < PM_RES_UNRESOLVED) {
+		play_compaction_free(sim, ev, i);
+		return;
+	}
 	if (id == PM_NO_PFN32 || sim->placed[id].ours == PM_NIL_PFN) {
 		sim->stats.unresolved++;
 		return;
@@ -188,7 +189,7 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 
 enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint16_t *cpus)
 {
-	struct tick *ticks;
+	struct pm_sim_tick *ticks;
 	size_t i;
 
 	for (i = 0; i < n; i++)
@@ -198,7 +199,7 @@ enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, cons
 	if (!ticks)
 		return PM_ERR_NOMEM;
 	for (i = 0; i < n; i++)
-		ticks[i] = (struct tick){ times_ns[i], cpus[i] };
+		ticks[i] = (struct pm_sim_tick){ times_ns[i], cpus[i] };
 	free(sim->ticks);
 	sim->ticks = ticks;
 	sim->nr_ticks = n;
@@ -243,20 +244,14 @@ static bool balanced(const struct pm_simulation *sim)
 	return true;
 }
 
-static void drain_local(struct pm_simulation *sim, uint32_t cpu)
-{
-	if (sim->options.compaction_drain && pm_drain(sim->m, cpu) != PM_OK)
-		return;
-}
-
 /// Everything that is neither a request nor a free.
 static void play_other(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
 	sim->stats.ignored++;
 	if (ev->kind[i] == PM_EV_KSWAPD_WAKE && sim->options.kswapd)
 		set_reclaiming(sim, true);
-	else if (ev->kind[i] == PM_EV_COMPACT_MIGRATEPAGES)
-		drain_local(sim, ev->cpu[i]);
+	else
+		pm_simulation_note_compaction(sim, ev, i);
 }
 
 static bool playable(const struct pm_simulation *sim, const struct pm_events *ev, size_t i)

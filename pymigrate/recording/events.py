@@ -139,8 +139,6 @@ class Events:
         keep: list[Any] = [struct, self]
         struct.n = len(self)
         for name, column in self.columns():
-            if name == "resolution":
-                continue
             ctype = _CTYPES[column.dtype.str[1:]]
             pointer = ffi.from_buffer(f"{ctype}[]", np.ascontiguousarray(column))
             keep.append(pointer)

@@ -30,6 +30,9 @@ COUNTS = (
     "split",
     "refused",
     "decays",
+    "moved",
+    "not_moved",
+    "compaction_drains",
 )
 
 
@@ -60,6 +63,7 @@ def _options(policy: Policy) -> Any:
     changed = policy.settings
     options.kswapd = changed.get("kswapd", options.kswapd)
     options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
+    options.compaction_moves = changed.get("compaction_moves", options.compaction_moves)
     return options
 
 

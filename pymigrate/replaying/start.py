@@ -136,6 +136,7 @@ class _Builder:
         self.nr_pageblocks = -(-self.n >> PAGEBLOCK_ORDER)
         self.info = {zone.name: zone for zone in recording.zoneinfo}
         self.filled = self.surplus = self.known_pcp = 0
+        self.in_lists = np.zeros(self.n, np.bool_)
         self.blocks = self.upcoming()
 
     def upcoming(self) -> tuple[I64, I64, I64]:
@@ -231,7 +232,10 @@ class _Builder:
         held = (self.place[heads] == USED) | (self.place[heads] == PCP)
         held &= pcp_order(self.events.order[events])
         held &= (kind == lib.PM_EV_ALLOC) | (kind == lib.PM_EV_PCPU_DRAIN)
-        named, event = heads[held], events[held]
+        frames, which = expand(heads[held], self.events.order[events[held]].astype(np.int64))
+        whole = np.ones(int(held.sum()), np.bool_)
+        whole[which[(self.place[frames] != USED) & (self.place[frames] != PCP)]] = False
+        named, event = heads[held][whole], events[held][whole]
         drained = self.events.kind[event] == lib.PM_EV_PCPU_DRAIN
         # Handed out soonest: at the front. Drained soonest: at the back. Between them what no event names.
         rank = np.where(drained, np.int64(1) << 40, 0) + np.where(
@@ -260,7 +264,9 @@ class _Builder:
         return found
 
     def _mark(self, pfn: I64, order: U8) -> None:
-        self.place[expand(pfn, order.astype(np.int64))[0]] = PCP
+        frames = expand(pfn, order.astype(np.int64))[0]
+        self.place[frames] = PCP
+        self.in_lists[frames] = True
 
     def _refilled(self, span: ZoneSpan) -> NDArray[np.bool_]:
         """Which lists, [cpus, orders 0-3, types], were refilled from this zone after the start.
@@ -347,21 +353,12 @@ class _Builder:
         if len(counts):
             left[: len(counts)] &= counts == 0
         left &= self.frames.next == NONE
-        marked = (self.place == PCP) & (self.frames.next == NONE) & self._unmarked()
+        marked = (self.place == PCP) & (self.frames.next == NONE) & ~self.in_lists
         return np.concatenate((np.flatnonzero(marked), np.flatnonzero(left)))
-
-    def _unmarked(self) -> NDArray[np.bool_]:
-        """Frames whose last event before the start left them in a per-CPU list."""
-        last = self.frames.last
-        kind = np.full(self.n, -1, np.int16)
-        has = last != NONE
-        kind[has] = self.events.kind[last[has]]
-        unmarked: NDArray[np.bool_] = (kind == lib.PM_EV_FREE) | (kind == lib.PM_EV_ZONE_LOCKED)
-        return unmarked
 
     # -- used blocks ----------------------------------------------------------------------------------------------
 
-    def used_blocks(self, taken: NDArray[np.bool_], types: U8) -> tuple[I64, U8, U8]:
+    def used_blocks(self, types: U8) -> tuple[I64, U8, U8]:
         """Allocated blocks: those freed later with their orders, the rest a frame each."""
         heads, event, order = self.blocks
         whole = (self.events.kind[event] == lib.PM_EV_FREE) & (order > 0) & (heads & ((np.int64(1) << order) - 1) == 0)
@@ -369,12 +366,12 @@ class _Builder:
         # A block counts only if all its frames are used.
         covered = np.zeros(self.n, np.bool_)
         frames, which = expand(heads, order)
-        usable = (self.place[frames] == USED) & ~taken[frames]
+        usable = (self.place[frames] == USED) & ~self.in_lists[frames]
         good = np.ones(len(heads), np.bool_)
         good[which[~usable]] = False
         heads, order = heads[good], order[good]
         covered[expand(heads, order)[0]] = True
-        single = np.flatnonzero((self.place == USED) & ~covered & ~taken)
+        single = np.flatnonzero((self.place == USED) & ~covered & ~self.in_lists)
         pfn = np.concatenate((heads, single))
         orders = np.concatenate((order, np.zeros(len(single), np.int64))).astype(np.uint8)
         return pfn, orders, self._owner_types(pfn, types)
@@ -416,11 +413,9 @@ class _Builder:
         types, known, guessed = self.pageblock_types()
         pcp_pfn, pcp_orders, pcp_mt, pcp_cpu = self.pcp_blocks(types)
         # Left in a list by an event, but not needed to reach the counts: used.
-        in_lists = np.zeros(self.n, np.bool_)
-        in_lists[expand(pcp_pfn, pcp_orders.astype(np.int64))[0]] = True
-        self.place[(self.place == PCP) & ~in_lists] = USED
+        self.place[(self.place == PCP) & ~self.in_lists] = USED
         free_pfn, free_order = self.free_blocks()
-        used_pfn, used_order, used_mt = self.used_blocks(in_lists, types)
+        used_pfn, used_order, used_mt = self.used_blocks(types)
         blocks = Blocks(
             pfn=np.concatenate((free_pfn, pcp_pfn, used_pfn)).astype(np.uint64),
             order=np.concatenate((free_order, pcp_orders, used_order)),

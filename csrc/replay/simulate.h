@@ -1,0 +1,48 @@
+/// What the files of the simulation share.
+#ifndef PM_REPLAY_SIMULATE_H
+#define PM_REPLAY_SIMULATE_H
+
+#include "phys/pcp.h"
+
+/// One allocation: 12 bytes.
+struct pm_sim_placed {
+	uint32_t ours;	   ///< first frame in our machine; PM_NIL_PFN: we do not hold it
+	uint32_t recorded; ///< first frame in the recording
+	uint8_t order;
+};
+
+/// A CPU's timer runs, and its lists decay.
+struct pm_sim_tick {
+	uint64_t time_ns;
+	uint16_t cpu;
+};
+
+/// What is known of the compaction that runs on a CPU.
+struct pm_sim_compaction {
+	int32_t order;	     ///< -1: of everything
+	uint32_t start;	     ///< the range that its migrate scanner last took from
+	uint32_t end;
+	uint32_t free_pfn;   ///< where its free scanner looks next, going down; PM_NIL_PFN: at the zone's end
+	uint32_t moved_from; ///< where it first moved something since the last drain; PM_NIL_PFN: nowhere
+};
+
+struct pm_simulation {
+	struct pm_machine *m;
+	struct pm_sim_placed *placed; ///< [nr_allocations]
+	uint32_t nr_allocations;
+	struct pm_simulation_options options;
+	struct pm_simulation_stats stats;
+	struct pm_sim_compaction *compactions; ///< [cpus]
+	struct pm_sim_tick *ticks; ///< [nr_ticks] in order of time
+	size_t nr_ticks;
+	size_t next_tick;
+	bool reclaiming;
+};
+
+/// A recorded event of compaction: follows its scanners, and drains a CPU's lists where the kernel does.
+void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_events *ev, size_t i);
+
+/// A recorded free of a frame that migration had emptied: moves the block that stands there with us. False if there is none, or no room.
+bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, size_t i);
+
+#endif
