@@ -38,7 +38,7 @@ class BuildCore(build_ext):
         try:
             super().build_extensions()
         except CompileError as error:
-            raise CompileError(f"the C core did not compile: {error}\n{INSTALL_HINT}") from error
+            raise CompileError(f"the C core did not compile: {error}\nIf it misses a header: {INSTALL_HINT}") from error
 
 
 setup(

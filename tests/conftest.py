@@ -18,13 +18,14 @@ _FLAVOUR = os.environ.get("PYMIGRATE_TEST_FLAVOUR", "release")
 _DEFAULT = "sanitizer" if _FLAVOUR != "release" else "ci" if os.environ.get("CI") else "dev"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _DEFAULT))
 
-UNIT = Path(__file__).resolve().parent / "unit"
+HERE = Path(__file__).resolve().parent
+SANITIZED = [HERE / name for name in ("unit", "machine", "recording")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks all that is in tests/unit and not slow as `asan`."""
+    """Marks as `asan` what works on the core in small steps and is not slow."""
     for item in items:
-        if item.path.is_relative_to(UNIT) and item.get_closest_marker("slow") is None:
+        if any(map(item.path.is_relative_to, SANITIZED)) and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.asan)
 
 
