@@ -116,24 +116,29 @@ class _Builder:
             self.zones, self.types = buddy.zones, types.types
         if buddy.zones != self.zones or types.types != self.types or (types.types and types.zones != self.zones):
             raise RecordingError("zones or types differ from those of the first sample")
-        self._append("buddy", buddy.free)
-        orders = buddy.free.shape[1]
-        free = types.free if types.types else np.zeros((len(self.zones), 0, orders), np.int64)
-        self._append("free", free)
-        self._append("blocks", types.blocks if types.types else np.zeros((len(self.zones), 0), np.int64))
         counters = sample.get("vmstat", {})
         if not isinstance(counters, dict) or not all(
             isinstance(value, int) and -(2**63) <= value < 2**63 for value in counters.values()
         ):
             raise RecordingError("vmstat is an object of numbers")
+        z, orders = buddy.free.shape
+        arrays = {
+            "buddy": buddy.free,
+            "free": types.free if types.types else np.zeros((z, 0, orders), np.int64),
+            "blocks": types.blocks if types.types else np.zeros((z, 0), np.int64),
+        }
+        # All of a sample is checked before any of it is kept.
+        kept = {name: self._checked(name, array) for name, array in arrays.items()}
+        for name, array in kept.items():
+            self.arrays[name].append(array)
         self.vmstat.append(counters)
         self.t_ns.append(sample["t_ns"])
 
-    def _append(self, name: str, array: NDArray[np.int64]) -> None:
+    def _checked(self, name: str, array: NDArray[np.int64]) -> NDArray[np.uint32]:
         parts = self.arrays[name]
         if parts and parts[0].shape != array.shape:
             raise RecordingError(f"{name} has another shape than in the first sample")
-        parts.append(_counts(array))
+        return _counts(array)
 
     def done(self) -> Samples:
         if self.zones is None:

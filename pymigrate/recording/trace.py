@@ -62,7 +62,9 @@ class ParseStats:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return asdict(self)
+        plain = asdict(self)
+        plain["problems"] = list(plain["problems"])
+        return plain
 
 
 @contextmanager
