@@ -6,6 +6,7 @@ Drawn with matplotlib's own canvas, without a display and without pyplot's globa
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -163,7 +164,7 @@ def _unusable(axes: Axes, modes: dict[str, ModeResult], origin_ns: int) -> None:
 
 def _fallback_bars(axes: Axes, modes: dict[str, ModeResult]) -> None:
     """Fallbacks by type pair: a bar for the kernel, one for each mode."""
-    axes.set_title("Fallbacks: requested type from block of", loc="left")
+    axes.set_title("Fallbacks by type", loc="left")
     kernel = np.max([mode.kernel_fallbacks for mode in modes.values()], axis=0)
     counts = {"kernel": kernel, **{name: mode.claims + mode.steals for name, mode in modes.items()}}
     total = sum(counts.values())
@@ -287,7 +288,7 @@ def _saved(figure: Figure, form: str) -> bytes:
 def _new_figure(title: str) -> Figure:
     figure = Figure(figsize=SIZE_INCHES)
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize="x-large", y=0.975)
+    figure.suptitle(title, fontsize="large", y=0.98)
     return figure
 
 
@@ -353,7 +354,10 @@ def draw_comparison(recording: Recording, a: ReplayResult, b: ReplayResult, form
         The file's content.
     """
     modes = {"a": a.modes["simulate"], "b": b.modes["simulate"]}
-    what = f"two settings\na: {_settings_text(a)}   b: {_settings_text(b)}"
+    lines = [
+        textwrap.shorten(f"{which}: {_settings_text(of)}", 110, placeholder=" …") for which, of in (("a", a), ("b", b))
+    ]
+    what = "\n".join(("two settings", *lines))
     figure = _new_figure(_heading(recording, a, what))
     origin = _origin_ns(recording)
     _free_lines(figure.add_axes((0.07, 0.55, 0.37, 0.32)), modes, origin)

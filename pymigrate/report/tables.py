@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -387,47 +389,72 @@ def _summaries(mode: ModeResult, which: Literal[0, 1]) -> dict[str, tuple[NDArra
     }
 
 
-def _difference(a: float, b: float, unit: str) -> str:
+def _difference(a: float, b: float, text: Callable[[float], str]) -> str:
     if a == b:
         return "="
-    return f"{'+' if b > a else '-'}{for_people(abs(b - a), unit)}"
+    return f"{'+' if b > a else '-'}{text(abs(b - a))}"
 
 
-def _comparison_rows(a: ModeResult, b: ModeResult) -> Iterator[tuple[str, str, float, float, str] | None]:
-    """Label, the kernel's value, a's, b's, unit; None between groups."""
-    for label, name in (("requests served", "allocated"), ("allocation failures", "failed")):
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A line of a comparison; `text` writes its numbers."""
+
+    label: str
+    kernel: float | None = None
+    a: float
+    b: float
+    text: Callable[[float], str]
+
+
+def _count_text(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _count_rows(a: ModeResult, b: ModeResult) -> Iterator[_Row]:
+    for label, name, kernel in (("requests served", "allocated", ""), ("failures", "failed", "kernel_failed")):
         if name in a.counts and name in b.counts:
-            kernel = f"{a.counts['kernel_failed']:,}" if name == "failed" and "kernel_failed" in a.counts else ""
-            yield label, kernel, a.counts[name], b.counts[name], "events"
-    yield None
-    yield "fallbacks", f"{a.fallback_kernel:,}", a.fallback_ours, b.fallback_ours, "events"
+            theirs = a.counts.get(kernel)
+            yield _Row(label=label, kernel=theirs, a=a.counts[name], b=b.counts[name], text=_count_text)
+
+
+def _fallback_rows(a: ModeResult, b: ModeResult) -> Iterator[_Row]:
+    total = {"kernel": a.fallback_kernel, "a": a.fallback_ours, "b": b.fallback_ours}
+    yield _Row(label="fallbacks", **total, text=_count_text)
     for wanted, found, label in _pairs(a.claims + a.steals, b.claims + b.steals, a.kernel_fallbacks):
         at = (wanted, found)
-        ours = [int(mode.claims[at] + mode.steals[at]) for mode in (a, b)]
-        yield f"  {label}", f"{int(a.kernel_fallbacks[at]):,}", ours[0], ours[1], "events"
-    yield "  CLAIM", "", int(a.claims.sum()), int(b.claims.sum()), "events"
-    yield "  STEAL", "", int(a.steals.sum()), int(b.steals.sum()), "events"
-    yield None
-    if len(a.t_ns) and len(b.t_ns):
-        labels = {
-            "free": "free MiB",
-            "unusable4": "unusable index, order 4",
-            "unusable9": "unusable index, order 9",
-            "blocks9": "free blocks of order >= 9",
-        }
-        kernel_series, a_series, b_series = _summaries(a, 1), _summaries(a, 0), _summaries(b, 0)
-        for name, label in labels.items():
-            unit = a_series[name][1]
-            three = [series[name][0] for series in (kernel_series, a_series, b_series)]
-            means = [float(values.mean()) for values in three]
-            ends = [float(values[-1]) for values in three]
-            yield f"{label}, mean", for_people(means[0], unit), means[1], means[2], unit
-            yield f"{label}, at the end", for_people(ends[0], unit), ends[1], ends[2], unit
-        yield None
-    a_figures, b_figures = a.figures(), b.figures()
-    for key, label in SCORE_LABELS:
-        if not key.startswith("fallback") and key in a_figures and key in b_figures:
-            yield label, "", a_figures[key][0], b_figures[key][0], a_figures[key][1]
+        ours, other = (int(mode.claims[at] + mode.steals[at]) for mode in (a, b))
+        yield _Row(label=f"  {label}", kernel=int(a.kernel_fallbacks[at]), a=ours, b=other, text=_count_text)
+    yield _Row(label="  CLAIM", a=int(a.claims.sum()), b=int(b.claims.sum()), text=_count_text)
+    yield _Row(label="  STEAL", a=int(a.steals.sum()), b=int(b.steals.sum()), text=_count_text)
+
+
+def _index_rows(a: ModeResult, b: ModeResult) -> Iterator[_Row]:
+    if not (len(a.t_ns) and len(b.t_ns)):
+        return
+    labels = {"free": "free MiB", "blocks9": "blocks >= 9", "unusable4": "unusable 4", "unusable9": "unusable 9"}
+    kernel, left, right = _summaries(a, 1), _summaries(a, 0), _summaries(b, 0)
+    for name, label in labels.items():
+        text = partial(_at_time, unit=left[name][1])
+        three = [series[name][0] for series in (kernel, left, right)]
+        for when, values in (("mean", [part.mean() for part in three]), ("end", [part[-1] for part in three])):
+            theirs, ours, other = (float(value) for value in values)
+            yield _Row(label=f"{label}, {when}", kernel=theirs, a=ours, b=other, text=text)
+
+
+def _score_rows(a: ModeResult, b: ModeResult) -> Iterator[_Row]:
+    left, right = a.figures(), b.figures()
+    labels = {
+        "free.error.mean": "free, error, mean",
+        "free.error.worst": "free, error, worst",
+        "unusable4.error.mean": "unusable 4, error, mean",
+        "unusable9.error.mean": "unusable 9, error, mean",
+        "blocks9.error.mean": "blocks >= 9, error, mean",
+        "unresolved.share": "events not explained",
+    }
+    for key, label in labels.items():
+        if key in left and key in right:
+            text = partial(for_people, unit=left[key][1])
+            yield _Row(label=label, a=left[key][0], b=right[key][0], text=text)
 
 
 def print_comparison(console: Console, recording: Recording, a: ReplayResult, b: ReplayResult) -> None:
@@ -452,11 +479,10 @@ def print_comparison(console: Console, recording: Recording, a: ReplayResult, b:
             f"Two settings ({mode})",
             [("", "left"), ("kernel", "right"), ("a", "right"), ("b", "right"), ("b - a", "right")],
         )
-        for row in _comparison_rows(a.modes[mode], b.modes[mode]):
-            if row is None:
-                table.add_section()
-                continue
-            label, kernel, left, right, unit = row
-            cells = (for_people(left, unit), for_people(right, unit), _difference(left, right, unit))
-            table.add_row(label, kernel, *cells)
+        for rows in (_count_rows, _fallback_rows, _index_rows, _score_rows):
+            for row in rows(a.modes[mode], b.modes[mode]):
+                kernel = "" if row.kernel is None else row.text(row.kernel)
+                table.add_row(row.label, kernel, row.text(row.a), row.text(row.b), _difference(row.a, row.b, row.text))
+            table.add_section()
         console.print(table)
+        console.print()
