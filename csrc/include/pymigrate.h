@@ -479,6 +479,7 @@ enum pm_resolution {
 	PM_RES_COMPACTION_RETURN = 8,  ///< FREE of a free block that compaction had taken and did not use: no id
 	PM_RES_FREED_MOVED = 9,	       ///< FREE of a frame that compaction had filled without a PTE event: the id of an allocation that left its frame so
 	PM_RES_FREED_MOVED_INITIAL = 10, ///< the same, of an allocation older than the recording: an id of the initial table
+	PM_RES_UNSEEN_ALLOC = 11,      ///< FREE of a frame that lay in a per-CPU list: the bulk allocator hands these out without an event: no id
 	PM_RES_UNRESOLVED = 16,	       ///< the first of those without an explanation
 	PM_RES_FREE_OF_FREE = 16,      ///< FREE of a frame that was free, and nothing took it: no id
 	PM_RES_ALLOC_OF_OWNED = 17,    ///< ALLOC of a frame that was owned: its free was missed. A new id; the old one is dead
@@ -510,6 +511,8 @@ struct pm_resolve_stats {
 	uint64_t silent_moves;		    ///< blocks that compaction moved without a PTE event
 	uint64_t silent_settled;	    ///< of these, how many destinations the moves around them tell exactly
 	uint64_t silent_found;		    ///< of these, how many were matched, oldest first, when a frame was freed or moved on
+	uint64_t migrate_batches;	    ///< mm_migrate_pages events
+	uint64_t migrate_batches_agree;	    ///< of these, how many moved as many frames as we saw emptied
 	uint64_t unseen_frees;		    ///< owned blocks that turned up in the free lists without a FREE
 };
 
@@ -548,7 +551,7 @@ struct pm_simulation_stats {
 	uint64_t freed;
 	uint64_t unresolved;	 ///< frees without a known allocation
 	uint64_t ignored;	 ///< events that say nothing about who asks and who frees
-	uint64_t forced;	 ///< of `allocated`: only below every watermark
+	uint64_t forced;	 ///< of `allocated`: only from the reserves of urgent requests
 	uint64_t split;		 ///< blocks split because the kernel freed them in pieces
 	uint64_t refused;	 ///< of `unresolved`: frees of what we do not hold
 	uint64_t decays;	 ///< times that a CPU's lists decayed
@@ -589,6 +592,60 @@ enum pm_occupant {
 	PM_NR_OCCUPANTS = 7
 };
 PM_API PM_NODISCARD enum pm_status pm_occupancy(struct pm_machine *m, uint32_t nr_bins, uint32_t *ret);
+
+/* ---- replay, "reconstruct": every event moves the very frames that it names (csrc/replay/reconstruct.c) ---- */
+
+/// What a reconstruction counts. Up to PM_RC_NR_UNEXPLAINED: what the events do not explain.
+enum pm_reconstruct_cause {
+	PM_RC_TAKE_OWNED = 0,	  ///< frames taken from the free lists that were not there for us
+	PM_RC_TAKE_INSIDE = 1,	  ///< blocks taken from the inside of a free block: two CPUs' events crossed
+	PM_RC_GIVE_FREE = 2,	  ///< frames given back or freed that were still free for us: taken before without a word
+	PM_RC_ALLOC_FREE = 3,	  ///< frames allocated that were free for us, and no give was captured
+	PM_RC_PTE_FREE = 4,	  ///< frames of migration entries that were still free for us
+	PM_RC_SCAN_SURPLUS = 5,	  ///< frames more in a range than compaction found there
+	PM_RC_SCAN_OTHER = 6,	  ///< isolate_freepages events whose numbers no scan gives
+	PM_RC_FAST_UNKNOWN = 7,	  ///< fast_isolate_freepages events without a block that fits: nothing taken
+	PM_RC_MALFORMED = 8,	  ///< events that name no block of this machine
+	PM_RC_NR_UNEXPLAINED = 9,
+	PM_RC_FREE_DIRECT = 9,	  ///< frees of a per-CPU order that went straight to the free lists
+	PM_RC_FREE_HELD = 10,	  ///< frees of blocks that compaction kept
+	PM_RC_CAPTURE = 11,	  ///< blocks captured by compaction as they were given back
+	PM_RC_SCAN_EXACT = 12,	  ///< isolate_freepages events explained to the frame
+	PM_RC_FAST_TAKEN = 13,	  ///< fast_isolate_freepages events with a block
+	PM_RC_FAST_SILENT = 14,	  ///< of these, blocks that are never spoken of again: one of several that fit
+	PM_RC_BEFORE_SNAPSHOT = 15, ///< events older than the snapshot of their frames
+	PM_RC_PASSES = 16,	  ///< passes that the plan took
+	PM_RC_WORDS = 17,	  ///< words on frames taken without a word that the plan had to place
+	PM_NR_RC_CAUSES = 18
+};
+
+struct pm_reconstruct;
+
+/// Plans a reconstruction, and loads the state at the end of the start snapshot into `m`, which must have been made with
+/// PM_START_UNPLACED and the recording's zones. `m` and the input are borrowed until destroy. Frames that are not free are left unplaced.
+/// PM_ERR_NOMEM, PM_ERR_INVAL, PM_ERR_LIMIT: 2^31 events or frames, and the statuses of pm_load_blocks().
+PM_API PM_NODISCARD enum pm_status pm_reconstruct_create(struct pm_machine *m, const struct pm_resolve_input *input, struct pm_reconstruct **ret);
+PM_API void pm_reconstruct_destroy(struct pm_reconstruct *r);
+
+/// The first event after the snapshot: what is before it is in the state already.
+PM_API size_t pm_reconstruct_first(const struct pm_reconstruct *r);
+
+/// Applies the events up to `to`, exclusive; those up to an earlier `to` are not applied again. One thread.
+PM_API PM_NODISCARD enum pm_status pm_reconstruct_run(struct pm_reconstruct *r, size_t to);
+
+/// The counts of enum pm_reconstruct_cause: PM_NR_RC_CAUSES numbers. Of the whole recording, whatever was run so far.
+PM_API void pm_reconstruct_counts(const struct pm_reconstruct *r, uint64_t *ret);
+
+/// A few words for a cause. Static storage; never NULL.
+PM_API const char *pm_reconstruct_cause_text(uint32_t cause);
+
+/// How many operations on the free lists the events came to.
+PM_API size_t pm_reconstruct_operations(const struct pm_reconstruct *r);
+
+/// The first event that a reader of the free lists did not see, who stamped `t_ns` before it read. It needs the zone lock: a refill
+/// or a drain under way is seen whole.
+/// @param delay_ns from the stamp to the read
+PM_API size_t pm_events_seen(const struct pm_events *events, uint64_t t_ns, uint64_t delay_ns);
 
 /* BINDING-END */
 #ifdef __cplusplus

@@ -1,0 +1,251 @@
+/// "Reconstruct": every event is applied to the very frames that it names. The plan (reconstruct_plan.c) knows what was done to the
+/// free lists and when; here it is done to a machine.
+#include <stdlib.h>
+#include <string.h>
+
+#include "phys/buddy.h"
+#include "phys/pageblock.h"
+#include "replay/reconstruct.h"
+
+struct pm_reconstruct {
+	struct pm_machine *m;
+	struct pm_plan plan;
+	size_t next; ///< operation
+};
+
+static enum pm_status check_input(const struct pm_machine *m, const struct pm_resolve_input *in)
+{
+	size_t i;
+
+	if (!in->events || (in->n_frames && !in->frame_flags))
+		return PM_ERR_INVAL;
+	if (in->events->n >= UINT32_MAX / 2 || in->n_frames >= UINT32_MAX / 2 || m->nr_frames >= UINT32_MAX / 2)
+		return PM_ERR_LIMIT;
+	if (in->n_frames && in->n_frames < m->nr_frames)
+		return PM_ERR_INVAL;
+	for (i = 0; i < in->n_chunks; i++)
+		if (in->chunk_first_pfn[i] > in->n_frames || (i && in->chunk_first_pfn[i] < in->chunk_first_pfn[i - 1]))
+			return PM_ERR_INVAL;
+	return PM_OK;
+}
+
+static enum pm_status make_plan(struct pm_plan *p, const struct pm_machine *m, const struct pm_resolve_input *in)
+{
+	size_t frames, events = in->events->n + 1;
+	uint32_t z;
+
+	p->in = in;
+	p->ev = in->events;
+	p->nr_zones = m->nr_zones;
+	for (z = 0; z < m->nr_zones; z++)
+		p->zones[z] = (struct pm_rc_zone){ m->zone[z].start, m->zone[z].end };
+	p->n_frames = m->nr_frames;
+	/* Blocks reach past an unaligned end of the last zone when they are looked at, never when they are free. */
+	frames = ((size_t)p->n_frames | ((1u << PM_MAX_ORDER) - 1)) + 1;
+	p->head = calloc(frames, 1);
+	p->bits = calloc(frames, 1);
+	p->last = calloc(frames, sizeof(*p->last));
+	p->last_order = calloc(frames, 1);
+	p->current = malloc(frames * sizeof(*p->current));
+	p->spare = calloc(frames, 1);
+	p->type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
+	p->start_type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
+	p->next = malloc(events * sizeof(*p->next));
+	p->follow = malloc(events * sizeof(*p->follow));
+	p->learnt = calloc(events, 1);
+	if (!p->head || !p->bits || !p->last || !p->last_order || !p->current || !p->spare || !p->type || !p->start_type || !p->next || !p->follow || !p->learnt)
+		return PM_ERR_NOMEM;
+	memset(p->current, 0xff, frames * sizeof(*p->current));
+	memset(p->follow, 0xff, events * sizeof(*p->follow));
+	return pm_rc_plan(p);
+}
+
+static enum pm_status load_start(struct pm_reconstruct *r)
+{
+	const struct pm_plan *p = &r->plan;
+	enum pm_status status = pm_load_pageblock_types(r->m, 0, r->m->nr_pageblocks, p->start_type);
+	uint8_t place = PM_PLACE_FREE;
+	size_t i, placed;
+
+	for (i = 0; i < p->nr_start && !status; i++) {
+		uint64_t pfn = p->start[i].pfn;
+
+		status = pm_load_blocks(r->m, 1, &pfn, &p->start[i].order, &place, &p->start[i].type, NULL, &placed);
+		/* A frame that the layout reserves was free for the snapshot: it is nobody's here. */
+		if (status == PM_ERR_RESERVED || status == PM_ERR_RANGE)
+			status = PM_OK;
+	}
+	return status;
+}
+
+void pm_reconstruct_destroy(struct pm_reconstruct *r)
+{
+	struct pm_plan *p;
+
+	if (!r)
+		return;
+	p = &r->plan;
+	free(p->head);
+	free(p->bits);
+	free(p->last);
+	free(p->last_order);
+	free(p->current);
+	free(p->spare);
+	free(p->type);
+	free(p->start_type);
+	free(p->next);
+	free(p->follow);
+	free(p->learnt);
+	free(p->captures);
+	free(p->words);
+	free(p->spares);
+	free(p->ops);
+	free(p->start);
+	free(r);
+}
+
+enum pm_status pm_reconstruct_create(struct pm_machine *m, const struct pm_resolve_input *input, struct pm_reconstruct **ret)
+{
+	enum pm_status status = check_input(m, input);
+	struct pm_reconstruct *r;
+
+	if (status)
+		return status;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return PM_ERR_NOMEM;
+	r->m = m;
+	status = make_plan(&r->plan, m, input);
+	if (!status)
+		status = load_start(r);
+	if (status) {
+		pm_reconstruct_destroy(r);
+		return status;
+	}
+	*ret = r;
+	return PM_OK;
+}
+
+/// The pageblock changed its type some time before this event told: its free blocks follow. A block of several pageblocks stays.
+static void retype(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int type) PM_REQUIRES(zone->lock)
+{
+	unsigned int order;
+	struct pm_pfn block = pm_buddy_find(m, zone, pfn, &order);
+
+	pm_pageblock_set_range(m, pfn, PM_PAGEBLOCK_ORDER, type);
+	if (!pm_pfn_is_nil(block) && order > PM_PAGEBLOCK_ORDER)
+		return;
+	pm_pageblock_move_free(m, zone, pfn, type);
+}
+
+static void apply(struct pm_machine *m, struct pm_zone *zone, const struct pm_rc_op *op)
+{
+	struct pm_pfn pfn = pm_pfn(op->pfn);
+
+	pm_lock(&zone->lock);
+	switch (op->kind) {
+	/* What is not on the free lists is nowhere: nobody says who owns it, and frames of per-CPU lists are not told apart. */
+	case PM_RC_TAKE:
+		if (pm_buddy_take_exact(m, zone, pfn, op->order))
+			zone->nr_unplaced += (uint64_t)1 << op->order;
+		break;
+	case PM_RC_GIVE:
+		zone->nr_unplaced -= (uint64_t)1 << op->order;
+		pm_buddy_free(m, zone, pfn, op->order, pm_pageblock_type(pm_pageblock_of(m, pfn)));
+		break;
+	default:
+		retype(m, zone, pfn, op->type);
+	}
+	pm_unlock(&zone->lock);
+}
+
+enum pm_status pm_reconstruct_run(struct pm_reconstruct *r, size_t to)
+{
+	const struct pm_plan *p = &r->plan;
+
+	if (to > p->ev->n)
+		return PM_ERR_INVAL;
+	for (; r->next < p->nr_ops && p->ops[r->next].event < to; r->next++) {
+		const struct pm_rc_op *op = &p->ops[r->next];
+		struct pm_zone *zone = pm_zone_of(r->m, op->pfn);
+
+		if (zone)
+			apply(r->m, zone, op);
+	}
+	return PM_OK;
+}
+
+size_t pm_reconstruct_first(const struct pm_reconstruct *r)
+{
+	return r->plan.started;
+}
+
+size_t pm_reconstruct_operations(const struct pm_reconstruct *r)
+{
+	return r->plan.nr_ops;
+}
+
+void pm_reconstruct_counts(const struct pm_reconstruct *r, uint64_t *ret)
+{
+	memcpy(ret, r->plan.counts, sizeof(r->plan.counts));
+}
+
+const char *pm_reconstruct_cause_text(uint32_t cause)
+{
+	static const char *const texts[PM_NR_RC_CAUSES] = {
+		[PM_RC_TAKE_OWNED] = "frames taken that were not free here",
+		[PM_RC_TAKE_INSIDE] = "blocks taken from inside a free block",
+		[PM_RC_GIVE_FREE] = "frames freed that were still free here",
+		[PM_RC_ALLOC_FREE] = "frames allocated that were still free here",
+		[PM_RC_PTE_FREE] = "frames of migration entries that were still free here",
+		[PM_RC_SCAN_SURPLUS] = "free frames that a scan did not find",
+		[PM_RC_SCAN_OTHER] = "scans that no walk explains",
+		[PM_RC_FAST_UNKNOWN] = "fast isolations without a block that fits",
+		[PM_RC_MALFORMED] = "events that name no block of this machine",
+		[PM_RC_FREE_DIRECT] = "frees past the per-CPU lists",
+		[PM_RC_FREE_HELD] = "frees that compaction kept",
+		[PM_RC_CAPTURE] = "blocks captured by compaction",
+		[PM_RC_SCAN_EXACT] = "scans explained to the frame",
+		[PM_RC_FAST_TAKEN] = "fast isolations with a block",
+		[PM_RC_FAST_SILENT] = "of these, never spoken of again",
+		[PM_RC_BEFORE_SNAPSHOT] = "events before the snapshot of their frames",
+		[PM_RC_PASSES] = "passes",
+		[PM_RC_WORDS] = "words on frames taken silently",
+	};
+
+	return cause < PM_NR_RC_CAUSES ? texts[cause] : "unknown";
+}
+
+/// Longer than any pause inside one hold of the zone lock, shorter than what lies between two.
+enum { HOLD_GAP_NS = 60000, HOLD_LOOK = 64 };
+
+/// Does event i continue what its CPU did under the zone lock just before?
+static bool continues_hold(const struct pm_events *ev, size_t i)
+{
+	uint8_t kind = ev->kind[i];
+	size_t back;
+
+	if (kind != PM_EV_ZONE_LOCKED && kind != PM_EV_PCPU_DRAIN)
+		return false;
+	for (back = 1; back <= HOLD_LOOK && back <= i; back++)
+		if (ev->cpu[i - back] == ev->cpu[i])
+			return ev->kind[i - back] == kind && ev->tid[i - back] == ev->tid[i] && ev->time_ns[i] - ev->time_ns[i - back] < HOLD_GAP_NS;
+	return false;
+}
+
+size_t pm_events_seen(const struct pm_events *events, uint64_t t_ns, uint64_t delay_ns)
+{
+	size_t low = 0, high = events->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (events->time_ns[middle] <= t_ns + delay_ns)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	while (low < events->n && continues_hold(events, low))
+		low++;
+	return low;
+}
