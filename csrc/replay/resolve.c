@@ -104,7 +104,8 @@ static enum pm_resolution free_own(struct pm_resolve *r, size_t i, uint32_t id)
 	return a->live > 1u << order ? PM_RES_FREED_PIECE : PM_RES_FREED;
 }
 
-/// FREE of a frame that is free as far as we know: compaction gives back what it took, or something had moved here unseen.
+/// FREE of a frame that is free as far as we know: compaction gives back what it took, the bulk allocator had taken it from a per-CPU
+/// list (there it has no event), or something had moved here unseen.
 static enum pm_status free_of_free(struct pm_resolve *r, size_t i, const struct pm_compactor *c, uint32_t *allocation, uint8_t *resolution)
 {
 	int8_t order = r->in->events->order[i];
@@ -112,6 +113,10 @@ static enum pm_status free_of_free(struct pm_resolve *r, size_t i, const struct 
 
 	if (c != NULL && c->active) {
 		*resolution = PM_RES_COMPACTION_RETURN;
+		return PM_OK;
+	}
+	if (r->owner[r->in->events->pfn[i]] == PM_OWNER_PCP) {
+		*resolution = PM_RES_UNSEEN_ALLOC;
 		return PM_OK;
 	}
 	if (!pm_floating_take(r, order, &found)) {
@@ -147,7 +152,7 @@ static enum pm_status end_owner(struct pm_resolve *r, size_t i, uint32_t *alloca
 	for (uint32_t pfn = head; pfn < end; pfn++) {
 		mixed |= r->owner[pfn] != owner;
 		release(r, pfn);
-		r->owner[pfn] = PM_OWNER_FREE;
+		r->owner[pfn] = pm_owner_freed(ev->order[i]);
 	}
 	r->stats.mixed_frees += mixed;
 	return status;
@@ -160,11 +165,14 @@ static enum pm_status on_free(struct pm_resolve *r, size_t i, uint32_t *allocati
 	struct pm_compactor *c = pm_compactor_of(r, ev->tid[i]);
 
 	/* A task in the middle of a migration frees what it has just emptied, whether PTEs told of it or not. */
-	if (c != NULL && c->migrating && pfn >= c->low && pfn < c->high && owner != PM_OWNER_EMPTIED) {
-		*resolution = PM_RES_MIGRATION_SOURCE;
-		return owner == PM_OWNER_FREE ? PM_OK : pm_floating_add(r, c, pfn, ev->order[i]);
+	if (c != NULL && c->migrating && pfn >= c->low && pfn < c->high) {
+		c->emptied += 1u << ev->order[i];
+		if (owner != PM_OWNER_EMPTIED) {
+			*resolution = PM_RES_MIGRATION_SOURCE;
+			return pm_owner_is_free(owner) ? PM_OK : pm_floating_add(r, c, pfn, ev->order[i]);
+		}
 	}
-	if (owner == PM_OWNER_FREE)
+	if (pm_owner_is_free(owner))
 		return free_of_free(r, i, c, allocation, resolution);
 	return end_owner(r, i, allocation, resolution);
 }
@@ -181,7 +189,7 @@ static void on_known_free(struct pm_resolve *r, size_t i)
 	r->stats.unseen_frees += r->owner[ev->pfn[i]] >= PM_OWNER_INITIAL;
 	for (uint32_t pfn = ev->pfn[i]; pfn < end; pfn++) {
 		release(r, pfn);
-		r->owner[pfn] = PM_OWNER_FREE;
+		r->owner[pfn] = ev->kind[i] == PM_EV_ZONE_LOCKED ? PM_OWNER_PCP : PM_OWNER_FREE;
 	}
 }
 
@@ -194,7 +202,7 @@ static bool before_start(const struct pm_resolve *r, size_t i)
 
 	if (ev->time_ns[i] <= read)
 		return true;
-	return ev->time_ns[i] <= latest && ev->kind[i] == PM_EV_FREE && r->owner[ev->pfn[i]] == PM_OWNER_FREE;
+	return ev->time_ns[i] <= latest && ev->kind[i] == PM_EV_FREE && pm_owner_is_free(r->owner[ev->pfn[i]]);
 }
 
 static enum pm_status on_event(struct pm_resolve *r, size_t i, uint32_t *allocation, uint8_t *resolution)

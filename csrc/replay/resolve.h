@@ -21,11 +21,23 @@ enum { PM_NR_COMPACTORS = 64 };
 /// Owner of a frame: one of these, or OWNER_ID + id. UNKNOWN is 0, so that a table from calloc costs nothing until it is touched.
 enum {
 	PM_OWNER_UNKNOWN = 0, ///< not free at the start, or nothing is known
-	PM_OWNER_FREE = 1,
-	PM_OWNER_EMPTIED = 2, ///< migration took what was in it; its free is still to come
-	PM_OWNER_INITIAL = 3, ///< holds what lay in frame origin[] at the start
-	PM_OWNER_ID = 4	      ///< + id of an allocation of the recording
+	PM_OWNER_FREE = 1,    ///< in the free lists
+	PM_OWNER_PCP = 2,     ///< free, in a per-CPU list
+	PM_OWNER_EMPTIED = 3, ///< migration took what was in it; its free is still to come
+	PM_OWNER_INITIAL = 4, ///< holds what lay in frame origin[] at the start
+	PM_OWNER_ID = 5	      ///< + id of an allocation of the recording
 };
+
+static inline bool pm_owner_is_free(uint32_t owner)
+{
+	return owner == PM_OWNER_FREE || owner == PM_OWNER_PCP;
+}
+
+/// Where a block goes when it is freed: orders up to the costly one, and that of a pageblock, have per-CPU lists.
+static inline uint32_t pm_owner_freed(int8_t order)
+{
+	return order <= PM_COSTLY_ORDER || order == PM_PAGEBLOCK_ORDER ? PM_OWNER_PCP : PM_OWNER_FREE;
+}
 
 /// A migration entry that was set and not yet removed.
 struct pm_pending {
@@ -58,6 +70,7 @@ struct pm_compactor {
 	bool migrating;	   ///< between isolating and the end of the migration
 	uint32_t low;	   ///< frames isolated for this migration, [low, high)
 	uint32_t high;
+	uint64_t emptied;  ///< frames that this migration emptied
 	uint32_t last_to;  ///< destination of the last PTE move, or PM_NO_PFN32
 	uint32_t run;	   ///< blocks of order 0 that floated since then, and nothing else did; all are at the queue's end
 	uint64_t used;	   ///< for eviction

@@ -41,6 +41,7 @@ static void end_migration(struct pm_compactor *c)
 	c->migrating = false;
 	c->last_to = PM_NO_PFN32;
 	c->run = 0;
+	c->emptied = 0;
 }
 
 static void on_isolated(struct pm_compactor *c, uint32_t low, uint32_t high)
@@ -65,6 +66,9 @@ void pm_compactor_event(struct pm_resolve *r, size_t i)
 		*c = (struct pm_compactor){ .last_to = PM_NO_PFN32 };
 		return;
 	case PM_EV_MIGRATE_PAGES:
+		/* The kernel's own count of what it moved checks ours. */
+		r->stats.migrate_batches++;
+		r->stats.migrate_batches_agree += c->emptied == ev->arg0[i];
 		end_migration(c);
 		return;
 	case PM_EV_ISOLATE_MIGRATE:
@@ -108,7 +112,7 @@ enum pm_status pm_floating_add(struct pm_resolve *r, struct pm_compactor *c, uin
 		item->origin = pfn;
 	}
 	for (uint32_t k = 0; k < nr && pfn + k < r->n_frames; k++)
-		r->owner[pfn + k] = PM_OWNER_FREE;
+		r->owner[pfn + k] = pm_owner_freed(order);
 	r->stats.silent_moves++;
 	/* A larger block would take frames that a run of single ones cannot account for. */
 	if (order == 0)

@@ -64,12 +64,12 @@ static void move_frame(struct pm_resolve *r, uint32_t from, uint32_t to)
 		r->origin[to] = owner == PM_OWNER_INITIAL ? r->origin[from] : from;
 		owner = PM_OWNER_INITIAL;
 	}
-	if (owner == PM_OWNER_FREE && pm_floating_take(r, 0, &found)) {
+	if (pm_owner_is_free(owner) && pm_floating_take(r, 0, &found)) {
 		/* It came here without a word, and was mapped since. */
 		owner = found.owner;
 		r->origin[to] = found.origin;
 	}
-	r->owner[to] = owner == PM_OWNER_FREE ? PM_OWNER_UNKNOWN : owner;
+	r->owner[to] = pm_owner_is_free(owner) ? PM_OWNER_UNKNOWN : owner;
 	r->owner[from] = PM_OWNER_EMPTIED;
 	r->stats.migrations++;
 }

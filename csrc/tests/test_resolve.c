@@ -153,7 +153,7 @@ static void counts_contradictions(void)
 	CHECK_EQ(resolve(l), PM_OK);
 	expect(l, 1, 1, PM_RES_ALLOC_OF_OWNED);
 	expect(l, 2, 1, PM_RES_FREED);
-	expect(l, 3, NO_ID, PM_RES_FREE_OF_FREE);
+	expect(l, 3, NO_ID, PM_RES_UNSEEN_ALLOC);
 	expect(l, 5, 2, PM_RES_ORDER_MISMATCH);
 }
 
@@ -213,6 +213,7 @@ static void a_silent_move_floats_until_its_free(void)
 	add(l, PM_EV_ALLOC, 1, 8, 0);
 	add(l, PM_EV_ALLOC, 1, 64, 0);
 	add(l, PM_EV_FREE, 1, 64, 0);
+	add(l, PM_EV_PCPU_DRAIN, 1, 64, 0);
 	add(l, PM_EV_COMPACT_BEGIN, 7, 0, 0);
 	add_args(l, PM_EV_ISOLATE_MIGRATE, 7, 0, 32, 1);
 	add(l, PM_EV_FREE, 7, 8, 0);
@@ -222,8 +223,10 @@ static void a_silent_move_floats_until_its_free(void)
 	add(l, PM_EV_COMPACT_END, 7, 0, 0);
 	add(l, PM_EV_FREE, 1, 64, 0);
 	CHECK_EQ(resolve(l), PM_OK);
-	expect(l, 5, NO_ID, PM_RES_MIGRATION_SOURCE);
-	expect(l, 9, 0, PM_RES_FREED_MOVED);
+	expect(l, 6, NO_ID, PM_RES_MIGRATION_SOURCE);
+	expect(l, 10, 0, PM_RES_FREED_MOVED);
+	CHECK_EQ(l->stats.migrate_batches, 1);
+	CHECK_EQ(l->stats.migrate_batches_agree, 1);
 	CHECK_EQ(l->stats.silent_moves, 1);
 	CHECK_EQ(l->stats.silent_found, 1);
 }

@@ -27,6 +27,7 @@ RESOLUTIONS: dict[int, str] = {
     lib.PM_RES_COMPACTION_RETURN: "compaction-return",
     lib.PM_RES_FREED_MOVED: "freed-moved",
     lib.PM_RES_FREED_MOVED_INITIAL: "freed-moved-initial",
+    lib.PM_RES_UNSEEN_ALLOC: "unseen-alloc",
     lib.PM_RES_FREE_OF_FREE: "free-of-free",
     lib.PM_RES_ALLOC_OF_OWNED: "alloc-of-owned",
     lib.PM_RES_ORDER_MISMATCH: "order-mismatch",
@@ -79,6 +80,8 @@ _DETAILS = (
     "silent_moves",
     "silent_settled",
     "silent_found",
+    "migrate_batches",
+    "migrate_batches_agree",
     "unseen_frees",
 )
 
