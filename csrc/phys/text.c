@@ -52,7 +52,8 @@ static void put_block_types(struct pm_machine *m, struct writer *w)
 {
 	uint32_t z, t, b;
 
-	put(w, "\nNumber of blocks type ");
+	/* The kernel fills this heading up to 23 columns. */
+	put(w, "\n%-23s", "Number of blocks type ");
 	for (t = 0; t < PM_NR_MIGRATETYPES; t++)
 		put(w, "%12s ", type_names[t]);
 	put(w, "\n");

@@ -59,7 +59,7 @@ static void pagetypeinfo(void)
 	     "Node    0, zone   Normal, type   HighAtomic      0      0      0      0      0      0      0      0      0      0      0 \n"
 	     "Node    0, zone   Normal, type      Isolate      0      0      0      0      0      0      0      0      0      1      0 \n"
 	     "\n"
-	     "Number of blocks type    Unmovable      Movable  Reclaimable   HighAtomic      Isolate \n"
+	     "Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic      Isolate \n"
 	     "Node 0, zone      DMA            0            1            0            0            0 \n"
 	     "Node 0, zone   Normal            2            1            0            0            1 \n");
 	rig_destroy(m);
