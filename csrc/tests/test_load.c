@@ -101,6 +101,24 @@ static void pageblock_types_come_first(void)
 	rig_destroy(m);
 }
 
+/// A free block over two pageblocks unites their types, unless one of them keeps apart from the others.
+static void a_large_block_over_two_types(void)
+{
+	struct pm_machine *m = empty(1, false);
+	const uint8_t types[] = { PM_MT_MOVABLE, PM_MT_MOVABLE, PM_MT_UNMOVABLE, PM_MT_RECLAIMABLE };
+	const uint8_t apart[] = { PM_MT_MOVABLE, PM_MT_HIGHATOMIC };
+
+	CHECK_EQ(pm_load_pageblock_types(m, 0, 4, types), PM_OK);
+	CHECK_EQ(load_one(m, 1024, 10, PM_PLACE_FREE, PM_MT_MOVABLE, 0), PM_OK);
+	CHECK_EQ(rig_blocks(m, 0, 10, PM_MT_UNMOVABLE), 1);
+	CHECK_EQ(rig_frame(m, 1600).pageblock_type, PM_MT_UNMOVABLE);
+	rig_destroy(m);
+	m = empty(1, false);
+	CHECK_EQ(pm_load_pageblock_types(m, 2, 2, apart), PM_OK);
+	CHECK_EQ(load_one(m, 1024, 10, PM_PLACE_FREE, PM_MT_MOVABLE, 0), PM_ERR_INVAL);
+	rig_destroy(m);
+}
+
 /// A machine that was made with its frames free has nowhere to put them again.
 static void not_into_a_machine_in_use(void)
 {
@@ -118,6 +136,7 @@ int main(void)
 	RUN(per_cpu_lists);
 	RUN(what_cannot_be_placed);
 	RUN(pageblock_types_come_first);
+	RUN(a_large_block_over_two_types);
 	RUN(not_into_a_machine_in_use);
 	return check_result();
 }

@@ -222,9 +222,9 @@ def test_a_snapshot_is_loaded() -> None:
         [0, MigrateType.MOVABLE, MigrateType.MOVABLE],
         [0, 0, 1],
     )
-    machine.load_pcp(1, 0, high=99, alloc_factor=2, free_count=7)
+    machine.load_pcp(1, 0, high=50, alloc_factor=2, free_count=7)
     assert machine.pcp_info(1, 0).count == 1
-    assert machine.pcp_info(1, 0).high == 99
+    assert machine.pcp_info(1, 0).high == 50
     assert machine.free_blocks()[0, 8, MigrateType.UNMOVABLE] == 1
     assert machine.zones[0].nr_unplaced == 1024 - 256 - 8 - 1
     machine.validate()
