@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -264,7 +265,7 @@ class _Reader:
             version = np.lib.format.read_magic(cast(Any, member))
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(cast(Any, member), max_header_size=4096)
-        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
             raise self.fail(f"{name}: not a numpy array: {error}") from error
         if fortran and len(shape) > 1:
             raise self.fail(f"{name} is in Fortran order")
