@@ -109,7 +109,7 @@ def _load(name: str | None) -> tuple[Recording, str]:
     path = sample_path() if name is None else Path(name)
     if name is None and not path.exists():
         raise PymigrateError(f"this build ships no sample recording ({path}): name one, or make one: pymigrate import")
-    return Recording.load(path), "the sample of the package" if name is None else path.name
+    return Recording.load(path), path.name
 
 
 def _json_bytes(value: dict[str, Any]) -> bytes:

@@ -43,6 +43,9 @@ COUNT_LABELS = {
     "forced": "requests served below every watermark",
     "split": "blocks split because they were freed in pieces",
     "decays": "times that idle per-CPU lists shrank",
+    "moved": "blocks that recorded compaction moved",
+    "not_moved": "recorded moves that could not be made here",
+    "compaction_drains": "times that compaction drained per-CPU lists",
     "highatomic_reserved": "pageblocks reserved for HIGHATOMIC",
     "frames_compared": "frames taken from the free lists",
     "same_frame": "of them, where our policy takes the same",
@@ -191,7 +194,7 @@ def _is_cause(name: str) -> bool:
 
 
 def _label(name: str, labels: dict[str, str]) -> str:
-    return labels.get(name, name.removeprefix("unresolved.").replace("_", " ").replace("-", " "))
+    return labels.get(name, name.removeprefix("unresolved").strip("._").replace("_", " ").replace("-", " "))
 
 
 def _count_table(title: str, names: Iterable[str], labels: dict[str, str], modes: dict[str, ModeResult]) -> Table:
@@ -289,7 +292,9 @@ def _time_table(
         columns += [(f"{name}\nkernel", "right"), *((f"\n{SHORT.get(mode, mode)}", "right") for mode in modes)]
     table = _table(title, columns)
     series = [(unit, [of(mode) for mode in modes.values()]) for _, unit, of in quantities]
-    for t in _times(modes):
+    times = _times(modes)
+    digits = 1 if times[-1] - times[0] >= 5e9 else 3
+    for t in times:
         at = [int(np.searchsorted(mode.t_ns, np.uint64(t))) for mode in modes.values()]
         has = [i < len(mode.t_ns) and int(mode.t_ns[i]) == t for i, mode in zip(at, modes.values(), strict=True)]
         cells: list[str] = []
@@ -297,7 +302,7 @@ def _time_table(
             ours = [_at_time(pair[0][i], unit) if known else "-" for pair, i, known in zip(pairs, at, has, strict=True)]
             known_at = has.index(True)
             cells += [_at_time(pairs[known_at][1][at[known_at]], unit), *ours]
-        table.add_row(f"{(t - origin_ns) * 1e-9:.1f}", *cells)
+        table.add_row(f"{(t - origin_ns) * 1e-9:.{digits}f}", *cells)
     return table
 
 
