@@ -62,6 +62,12 @@ static void large_blocks_go_to_the_head(void)
 	CHECK_EQ(pm_free(m, 0, pfns[5], 9), PM_OK);
 	CHECK_EQ(rig_alloc(m, 9, RIG_MOVABLE), pfns[5]);
 	CHECK_EQ(rig_alloc(m, 9, RIG_MOVABLE), pfns[2]);
+	/* Not even beside a free block of order 10. */
+	CHECK_EQ(pm_free(m, 0, pfns[5], 9), PM_OK);
+	CHECK_EQ(pm_free(m, 0, pfns[0], 9), PM_OK);
+	CHECK_EQ(pm_free(m, 0, pfns[1], 9), PM_OK);
+	CHECK_EQ(pm_free(m, 0, pfns[2], 9), PM_OK);
+	CHECK_EQ(rig_alloc(m, 9, RIG_MOVABLE), pfns[2]);
 	rig_destroy(m);
 }
 
