@@ -55,6 +55,13 @@ CAUSE_LABELS = {
     "unresolved": "frees without a known allocation",
     "refused": "of them, frees of what we do not hold",
 }
+START_LABELS = {
+    "pcp_known": "frames in per-CPU lists that events name",
+    "pcp_filled": "  guessed, to reach the counts of zoneinfo",
+    "pcp_surplus": "  beyond the counts of zoneinfo",
+    "pageblocks_known": "pageblock types that events name",
+    "pageblocks_guessed": "  not Movable, guessed from what is in them",
+}
 SCORE_LABELS = (
     ("free.error.mean", "free frames, relative error, mean"),
     ("free.error.worst", "free frames, relative error, worst sample"),
@@ -175,6 +182,10 @@ def _facts(recording: Recording, result: ReplayResult) -> Table:
     }
     if not len(recording.frame_flags):
         rows["start"] = "no snapshot of the frames: memory starts empty"
+    parse = recording.stats.get("parse", {})
+    gaps = {"lost by the tracer": parse.get("lost_events", 0), "damaged lines passed over": parse.get("skipped", 0)}
+    if any(gaps.values()):
+        rows["gaps"] = ", ".join(f"{count:,} {what}" for what, count in gaps.items() if count)
     if result.settings:
         rows["changed"] = ", ".join(f"{key}={value}" for key, value in result.settings.items())
     for key, value in rows.items():
@@ -217,6 +228,17 @@ def _happened(modes: dict[str, ModeResult]) -> Table:
     table.add_section()
     table.add_row("events played", *(f"{mode.events:,}" for mode in modes.values()))
     return table
+
+
+def _start(modes: dict[str, ModeResult]) -> Iterator[RenderableType]:
+    names = dict.fromkeys(name for mode in modes.values() for name in mode.start)
+    if not names:
+        return
+    table = _mode_table("How well the start is known", "", modes)
+    for name in names:
+        cells = [f"{mode.start[name]:,}" if name in mode.start else "-" for mode in modes.values()]
+        table.add_row(_label(name, START_LABELS), *cells)
+    yield table
 
 
 def _failures(modes: dict[str, ModeResult]) -> Table:
@@ -362,7 +384,7 @@ def print_replay(console: Console, recording: Recording, result: ReplayResult) -
     modes = result.modes
     parts: list[RenderableType] = [_facts(recording, result), _event_table(result)]
     if modes:
-        parts += [_happened(modes), _failures(modes), *_unresolved(recording, modes), _fallbacks(modes)]
+        parts += [*_start(modes), _happened(modes), _failures(modes), *_unresolved(recording, modes), _fallbacks(modes)]
         parts += [*_over_time(console, recording, modes), _scores(modes)]
     for part in parts:
         console.print(part)

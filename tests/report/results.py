@@ -43,6 +43,7 @@ def mode_result(mode: str, *, off: int = 0, failed: int = 0, samples: bool = Tru
         events=60,
         seconds=6e-6,
         unresolved=3,
+        start={"pcp_known": 12} if mode == "simulate" else {},
         map_t_ns=t_ns,
         map=occupied,
     )

@@ -63,6 +63,14 @@ def test_a_recording_without_samples_says_that_nothing_is_compared() -> None:
     assert "samples compared" in text
 
 
+def test_gaps_of_the_recording_are_told() -> None:
+    recording = tiny_recording()
+    recording.stats["parse"] = {"lost_events": 1234, "skipped": 0}
+    text = printed(80, lambda console: print_replay(console, recording, replay_result(mode_result("simulate"))))
+    assert "1,234 lost by the tracer" in text
+    assert "damaged lines" not in text
+
+
 def test_a_replay_stopped_before_it_began_is_printed() -> None:
     text = printed(80, lambda console: print_replay(console, tiny_recording(), replay_result()))
     assert "6.18.0-tiny" in text
