@@ -8,7 +8,8 @@
 ///  - a machine may be used from many threads at once unless a function says otherwise; `pm_machine_destroy` may not run beside
 ///    any other call on the same machine.
 ///
-/// The binding reads this file: declarations only between the BINDING markers, constants as enums, no preprocessor in between.
+/// The binding reads this file: declarations only between the BINDING markers; constants are enums, or, where they do not fit into an
+/// int, lines of the form `#define PM_NAME number`. No other preprocessor lines in between.
 #ifndef PYMIGRATE_H
 #define PYMIGRATE_H
 
@@ -199,7 +200,7 @@ PM_API PM_NODISCARD enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, u
 PM_API PM_NODISCARD enum pm_status pm_split(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t new_order);
 
 /// Moves all blocks of the per-CPU lists of `cpu` (PM_ALL_CPUS: of every CPU) to the free lists.
-enum { PM_ALL_CPUS = 0xffffffff };
+#define PM_ALL_CPUS 0xffffffffu
 PM_API PM_NODISCARD enum pm_status pm_drain(struct pm_machine *m, uint32_t cpu);
 
 /// What the kernel's periodic vmstat work does to the lists of `cpu` about once a second: lowers `high`, drains what is above it.
@@ -368,7 +369,7 @@ enum pm_event_kind {
 	PM_NR_EVENT_KINDS = 22
 };
 
-enum { PM_NO_PFN32 = 0xffffffff };
+#define PM_NO_PFN32 0xffffffffu
 
 /// Columns of events in order of time; all arrays have `n` elements and are borrowed from the caller.
 struct pm_events {

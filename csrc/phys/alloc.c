@@ -5,49 +5,25 @@
 #include "phys/rmqueue.h"
 #include "phys/watermark.h"
 
-/// The highest zone kind a request may use, by its four zone flags (DMA, HIGHMEM, DMA32, MOVABLE); -1: they contradict each other.
-static const int8_t highest_kind[16] = {
-	[0] = PM_ZONE_NORMAL,
-	[PM_GFP_DMA] = PM_ZONE_DMA,
-	[PM_GFP_HIGHMEM] = PM_ZONE_NORMAL,
-	[PM_GFP_DMA | PM_GFP_HIGHMEM] = -1,
-	[PM_GFP_DMA32] = PM_ZONE_DMA32,
-	[PM_GFP_DMA32 | PM_GFP_DMA] = -1,
-	[PM_GFP_DMA32 | PM_GFP_HIGHMEM] = -1,
-	[PM_GFP_DMA32 | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
-	[PM_GFP_MOVABLE] = PM_ZONE_NORMAL,
-	[PM_GFP_MOVABLE | PM_GFP_DMA] = PM_ZONE_DMA,
-	[PM_GFP_MOVABLE | PM_GFP_HIGHMEM] = PM_ZONE_MOVABLE,
-	[PM_GFP_MOVABLE | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
-	[PM_GFP_MOVABLE | PM_GFP_DMA32] = PM_ZONE_DMA32,
-	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_DMA] = -1,
-	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_HIGHMEM] = -1,
-	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
-};
-
 /// A request, read once from its arguments.
 struct request {
 	uint32_t cpu;
 	unsigned int order;
 	unsigned int migratetype;
 	unsigned int highest; ///< zone kind
+	uint32_t first_flags; ///< enum pm_alloc_flags of the first try
 	uint32_t gfp;
 };
 
 static enum pm_status read_request(const struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, struct request *ret)
 {
-	int kind;
+	const struct pm_request_class *class = &m->classes[gfp & PM_GFP_CLASS_MASK];
 
 	if (PM_UNLIKELY(cpu >= m->nr_cpus || order > PM_MAX_ORDER || (gfp & ~(uint32_t)PM_GFP_ALL)))
 		return PM_ERR_INVAL;
-	kind = highest_kind[gfp & 0xf];
-	if (PM_UNLIKELY(kind < 0 || (gfp & (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE)) == (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE)))
+	if (PM_UNLIKELY(class->highest < 0))
 		return PM_ERR_FLAGS;
-	ret->cpu = cpu;
-	ret->order = order;
-	ret->migratetype = gfp & PM_GFP_MOVABLE ? PM_MT_MOVABLE : gfp & PM_GFP_RECLAIMABLE ? PM_MT_RECLAIMABLE : PM_MT_UNMOVABLE;
-	ret->highest = (unsigned int)kind;
-	ret->gfp = gfp;
+	*ret = (struct request){ cpu, order, class->migratetype, (unsigned int)class->highest, class->first_flags, gfp };
 	return PM_OK;
 }
 
@@ -170,16 +146,6 @@ static size_t try_zones(struct pm_machine *m, const struct request *rq, uint32_t
 	return 0;
 }
 
-/// What the first try is careful about: with a DMA32 zone to turn to, the Normal zone is not mixed below the pageblock order.
-static uint32_t first_flags(const struct pm_machine *m, const struct request *rq)
-{
-	const int8_t *z = m->zonelist[rq->highest];
-
-	if (m->settings.defrag_mode || (z[0] >= 0 && m->zone[z[0]].kind == PM_ZONE_NORMAL && z[1] >= 0))
-		return PM_WMARK_LOW | PM_ALLOC_NOFRAGMENT;
-	return PM_WMARK_LOW;
-}
-
 static uint32_t reserve_flags(const struct request *rq)
 {
 	uint32_t flags = PM_WMARK_MIN;
@@ -195,8 +161,9 @@ static uint32_t reserve_flags(const struct request *rq)
 }
 
 /// All that can be tried without reclaim, from careful to ruthless. Out of line: the first try nearly always does.
-static __attribute__((noinline)) size_t try_harder(struct pm_machine *m, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
+static __attribute__((noinline)) size_t try_harder(struct pm_machine *m, const struct request *rq, size_t n, uint64_t *pfns)
 {
+	uint32_t flags = rq->first_flags;
 	size_t got = 0;
 
 	if ((flags & PM_ALLOC_NOFRAGMENT) && !m->settings.defrag_mode)
@@ -242,11 +209,10 @@ enum pm_status pm_alloc_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order,
 	if (PM_UNLIKELY(status))
 		return status;
 	while (got < n) {
-		uint32_t flags = first_flags(m, &rq);
-		size_t more = try_zones(m, &rq, flags, n - got, pfns + got);
+		size_t more = try_zones(m, &rq, rq.first_flags, n - got, pfns + got);
 
 		if (PM_UNLIKELY(!more))
-			more = try_harder(m, &rq, flags, n - got, pfns + got);
+			more = try_harder(m, &rq, n - got, pfns + got);
 		if (PM_UNLIKELY(!more)) {
 			status = why_failed(m, &rq);
 			break;
@@ -257,18 +223,55 @@ enum pm_status pm_alloc_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order,
 	return status;
 }
 
-enum pm_status pm_alloc(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret)
+static __attribute__((noinline)) enum pm_status alloc_slow(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret)
 {
 	struct request rq;
-	uint32_t flags;
 	enum pm_status status = read_request(m, cpu, order, gfp, &rq);
 
-	if (PM_UNLIKELY(status))
+	if (status)
 		return status;
-	flags = first_flags(m, &rq);
-	if (PM_LIKELY(try_zones(m, &rq, flags, 1, ret)))
+	if (try_zones(m, &rq, rq.first_flags, 1, ret) || try_harder(m, &rq, 1, ret))
 		return PM_OK;
-	return try_harder(m, &rq, flags, 1, ret) ? PM_OK : why_failed(m, &rq);
+	return why_failed(m, &rq);
+}
+
+/// The way nearly every request goes: plenty of memory, and a block in the CPU's list. What take_pcp() does for one block.
+/// Inlined for an order that the compiler knows.
+static inline __attribute__((always_inline)) enum pm_status alloc_quick(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret)
+{
+	const struct pm_request_class *class = &m->classes[gfp & PM_GFP_CLASS_MASK];
+	struct pm_pcp *pcp;
+	struct pm_list *list;
+	struct pm_pfn pfn;
+
+	if (PM_UNLIKELY(cpu >= m->nr_cpus || (gfp & ~(uint32_t)PM_GFP_ALL) || class->first < 0))
+		return alloc_slow(m, cpu, order, gfp, ret);
+	if (PM_UNLIKELY(!pm_watermark_plenty(&m->zone[class->first], order, (unsigned int)class->highest)))
+		return alloc_slow(m, cpu, order, gfp, ret);
+	pcp = &m->cpu[cpu].pcp[class->first];
+	list = &pcp->list[pm_pcp_index(order, class->migratetype)];
+	pm_lock(&pcp->lock);
+	if (PM_UNLIKELY(list->first == PM_NIL_PFN)) {
+		pm_unlock(&pcp->lock);
+		return alloc_slow(m, cpu, order, gfp, ret);
+	}
+	pfn = pm_list_pop_front(&m->tables, list, order);
+	pcp->free_count >>= 1;
+	pcp->count -= 1 << order;
+	pcp->nr_alloc++;
+	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_USED, class->migratetype, order));
+	pm_unlock(&pcp->lock);
+	*ret = pfn.v;
+	return PM_OK;
+}
+
+enum pm_status pm_alloc(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret)
+{
+	if (PM_LIKELY(order == 0))
+		return alloc_quick(m, cpu, 0, gfp, ret);
+	if (order == PM_PAGEBLOCK_ORDER)
+		return alloc_quick(m, cpu, PM_PAGEBLOCK_ORDER, gfp, ret);
+	return alloc_slow(m, cpu, order, gfp, ret);
 }
 
 /// Why a frame cannot be freed with this order.
@@ -294,28 +297,25 @@ static __attribute__((noinline)) enum pm_status why_not_free(struct pm_machine *
 	return inside ? PM_ERR_DOUBLE_FREE : PM_ERR_ORDER;
 }
 
-/// Claims the right to free a block: of several threads that try, one gets its zone, the others NULL.
-static struct pm_zone *begin_free(struct pm_machine *m, uint64_t pfn, unsigned int order)
+/// Claims the right to free a block: of several threads that try, one succeeds.
+static inline bool begin_free(struct pm_machine *m, uint64_t pfn, unsigned int order)
 {
-	struct pm_zone *zone = pm_zone_of(m, pfn);
 	struct pm_frame *frame;
 	uint32_t word;
 
-	if (PM_UNLIKELY(!zone))
-		return NULL;
+	if (PM_UNLIKELY(pfn >= m->nr_frames))
+		return false;
 	frame = pm_frame_of(m, pm_pfn(pfn));
 	word = pm_frame_word(frame);
 	if (PM_UNLIKELY(pm_word_kind(word) != PM_FRAME_USED || pm_word_order(word) != order))
-		return NULL;
+		return false;
 	/* Relaxed: only atomicity matters; what the next owner reads is ordered by the lock of the list that the block goes to. */
-	if (PM_UNLIKELY(!atomic_compare_exchange_strong_explicit(&frame->word, &word, pm_word(PM_FRAME_PCP, pm_word_migratetype(word), order),
-								 memory_order_relaxed, memory_order_relaxed)))
-		return NULL;
-	return zone;
+	return PM_LIKELY(atomic_compare_exchange_strong_explicit(&frame->word, &word, pm_word(PM_FRAME_PCP, pm_word_migratetype(word), order),
+								 memory_order_relaxed, memory_order_relaxed));
 }
 
 /// The per-CPU type a freed block is queued under; PM_NR_PCP_TYPES: it must go to the free lists.
-static unsigned int queue_type(const struct pm_machine *m, struct pm_pfn pfn, unsigned int order)
+static inline unsigned int queue_type(const struct pm_machine *m, struct pm_pfn pfn, unsigned int order)
 {
 	unsigned int type = pm_pageblock_type(pm_pageblock_of(m, pfn));
 
@@ -332,7 +332,8 @@ static void free_to_buddy(struct pm_machine *m, struct pm_zone *zone, struct pm_
 	pm_unlock(&zone->lock);
 }
 
-enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order)
+/// Inlined for an order that the compiler knows.
+static inline __attribute__((always_inline)) enum pm_status free_block(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order)
 {
 	struct pm_zone *zone;
 	struct pm_pcp *pcp;
@@ -340,9 +341,10 @@ enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_
 
 	if (PM_UNLIKELY(cpu >= m->nr_cpus || order > PM_MAX_ORDER))
 		return PM_ERR_INVAL;
-	zone = begin_free(m, pfn, order);
-	if (PM_UNLIKELY(!zone))
+	if (PM_UNLIKELY(!begin_free(m, pfn, order)))
 		return why_not_free(m, pfn);
+	/* A used block lies in a zone. */
+	zone = &m->zone[pm_pageblock_of(m, pm_pfn(pfn))->zone];
 	type = queue_type(m, pm_pfn(pfn), order);
 	if (PM_UNLIKELY(type == PM_NR_PCP_TYPES)) {
 		free_to_buddy(m, zone, pm_pfn(pfn), order);
@@ -353,6 +355,15 @@ enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_
 	pm_pcp_put(m, zone, pcp, pm_pfn(pfn), order, type);
 	pm_unlock(&pcp->lock);
 	return PM_OK;
+}
+
+enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order)
+{
+	if (PM_LIKELY(order == 0))
+		return free_block(m, cpu, pfn, 0);
+	if (order == PM_PAGEBLOCK_ORDER)
+		return free_block(m, cpu, pfn, PM_PAGEBLOCK_ORDER);
+	return free_block(m, cpu, pfn, order);
 }
 
 /// How many blocks ahead a bulk free asks for a frame's cache line.
@@ -430,14 +441,12 @@ enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint3
 
 enum pm_status pm_split(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t new_order)
 {
-	struct pm_zone *zone;
 	struct pm_frame *frame;
 	uint32_t i, part;
 
 	if (order > PM_MAX_ORDER || new_order > order)
 		return PM_ERR_INVAL;
-	zone = begin_free(m, pfn, order);
-	if (!zone)
+	if (!begin_free(m, pfn, order))
 		return why_not_free(m, pfn);
 	frame = pm_frame_of(m, pm_pfn(pfn));
 	part = pm_word(PM_FRAME_USED, pm_word_migratetype(pm_frame_word(frame)), new_order);

@@ -241,6 +241,51 @@ static void build_zonelists(struct pm_machine *m)
 	}
 }
 
+/// The highest zone kind a request may use, by its four zone flags (DMA, HIGHMEM, DMA32, MOVABLE); -1: they contradict each other.
+static const int8_t highest_kind[16] = {
+	[0] = PM_ZONE_NORMAL,
+	[PM_GFP_DMA] = PM_ZONE_DMA,
+	[PM_GFP_HIGHMEM] = PM_ZONE_NORMAL,
+	[PM_GFP_DMA | PM_GFP_HIGHMEM] = -1,
+	[PM_GFP_DMA32] = PM_ZONE_DMA32,
+	[PM_GFP_DMA32 | PM_GFP_DMA] = -1,
+	[PM_GFP_DMA32 | PM_GFP_HIGHMEM] = -1,
+	[PM_GFP_DMA32 | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
+	[PM_GFP_MOVABLE] = PM_ZONE_NORMAL,
+	[PM_GFP_MOVABLE | PM_GFP_DMA] = PM_ZONE_DMA,
+	[PM_GFP_MOVABLE | PM_GFP_HIGHMEM] = PM_ZONE_MOVABLE,
+	[PM_GFP_MOVABLE | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32] = PM_ZONE_DMA32,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_DMA] = -1,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_HIGHMEM] = -1,
+	[PM_GFP_MOVABLE | PM_GFP_DMA32 | PM_GFP_HIGHMEM | PM_GFP_DMA] = -1,
+};
+
+/// What each combination of the flags that matter asks for.
+static void build_classes(struct pm_machine *m)
+{
+	uint32_t gfp;
+
+	for (gfp = 0; gfp <= PM_GFP_CLASS_MASK; gfp++) {
+		struct pm_request_class *class = &m->classes[gfp];
+		const int8_t *list;
+
+		*class = (struct pm_request_class){ .first = -1, .highest = highest_kind[gfp & 0xf] };
+		if ((gfp & (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE)) == (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE))
+			class->highest = -1;
+		if (class->highest < 0)
+			continue;
+		class->migratetype = gfp & PM_GFP_MOVABLE ? PM_MT_MOVABLE : gfp & PM_GFP_RECLAIMABLE ? PM_MT_RECLAIMABLE : PM_MT_UNMOVABLE;
+		list = m->zonelist[class->highest];
+		/* Without per-CPU lists the quick way is closed. */
+		class->first = m->settings.pcp ? list[0] : -1;
+		class->first_flags = PM_WMARK_LOW;
+		/* With a DMA32 zone to turn to, the Normal zone is not mixed below the pageblock order at first. */
+		if (m->settings.defrag_mode || (list[0] >= 0 && m->zone[list[0]].kind == PM_ZONE_NORMAL && list[1] >= 0))
+			class->first_flags |= PM_ALLOC_NOFRAGMENT;
+	}
+}
+
 enum pm_status pm_machine_create(const struct pm_layout *layout, struct pm_machine **ret)
 {
 	enum pm_status status = check_layout(layout);
@@ -274,6 +319,7 @@ enum pm_status pm_machine_create(const struct pm_layout *layout, struct pm_machi
 		place_frames(m, &m->zone[z], (enum pm_start)layout->start);
 	}
 	build_zonelists(m);
+	build_classes(m);
 	pm_watermarks_setup(m);
 	pm_pcp_setup(m);
 	*ret = m;

@@ -155,7 +155,7 @@ enum pm_status pm_load_pcp(struct pm_machine *m, uint32_t cpu, uint32_t zone, ui
 		return PM_ERR_INVAL;
 	pcp = &m->cpu[cpu].pcp[zone];
 	pm_lock(&pcp->lock);
-	pcp->high = (int32_t)high;
+	pcp->high = (int32_t)high > pcp->high_max ? pcp->high_max : (int32_t)high < pcp->high_min ? pcp->high_min : (int32_t)high;
 	pcp->alloc_factor = (uint8_t)alloc_factor;
 	pcp->free_count = (int32_t)free_count;
 	pm_unlock(&pcp->lock);

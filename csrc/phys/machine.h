@@ -33,6 +33,8 @@ struct pm_zone {
 	_Alignas(PM_CFG_CACHE_LINE) _Atomic uint64_t nr_free;
 	_Atomic uint64_t nr_free_highatomic; ///< (A) likewise
 	_Atomic uint64_t watermark_boost;    ///< (A) likewise
+	/// (A) HIGH with the boost and the low-memory reserve, by highest usable zone kind: above it a request needs no closer look.
+	_Atomic uint64_t plenty[PM_MAX_ZONES];
 	_Atomic uint32_t below_high;	     ///< (A) a hint: set by an allocation that saw too little, cleared by a drain
 	_Atomic uint32_t reclaim_active;     ///< (A) a hint, set from outside
 
@@ -71,12 +73,23 @@ struct pm_cpu {
 	_Atomic uint64_t fail_no_block;
 };
 
+/// What a request's flags say, worked out once for each of the 32 values of the five flags that matter.
+struct pm_request_class {
+	int8_t first;	     ///< index of the zone that is tried first; -1: there is none
+	int8_t highest;	     ///< highest zone kind that may serve; -1: the flags contradict each other
+	uint8_t migratetype;
+	uint8_t first_flags; ///< enum pm_alloc_flags of the first try
+};
+
+enum { PM_GFP_CLASS_MASK = 0x1f };
+
 struct pm_machine {
 	struct pm_tables tables; ///< (C)
 	uint32_t nr_frames;	 ///< (C) one past the last frame
 	uint32_t nr_pageblocks;	 ///< (C)
 	uint32_t nr_zones;	 ///< (C)
 	uint32_t nr_cpus;	 ///< (C)
+	struct pm_request_class classes[PM_GFP_CLASS_MASK + 1]; ///< (C) by gfp & PM_GFP_CLASS_MASK
 	/// (C) zones a request may use, first choice first, by the highest kind it allows; -1 ends.
 	int8_t zonelist[PM_MAX_ZONES][PM_MAX_ZONES + 1];
 	struct pm_settings settings;	 ///< (C)

@@ -188,21 +188,14 @@ static void put_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp 
 		atomic_store_explicit(&zone->below_high, 0, memory_order_relaxed);
 }
 
-void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
+void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int index)
 {
-	unsigned int index = pm_pcp_index(order, migratetype);
 	int32_t most = pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX, high;
-	bool free_high;
+	bool free_high = freeing_high_orders(pcp, order);
 
-	pm_list_push_front(&m->tables, &pcp->list[index], pfn, order);
-	pcp->alloc_factor >>= 1;
-	pcp->count += 1 << order;
-	pcp->nr_free++;
-	free_high = freeing_high_orders(pcp, order);
-	if (pcp->free_count < most)
-		pcp->free_count = min32(pcp->free_count + (1 << order), most);
+	pcp->free_count = min32(pcp->free_count + (1 << order), most);
 	high = high_now(pcp, zone, free_high);
-	if (PM_UNLIKELY(pcp->count >= high))
+	if (pcp->count >= high)
 		put_drain(m, zone, pcp, index, high, free_high);
 }
 

@@ -2,7 +2,7 @@
 #ifndef PM_PHYS_PCP_H
 #define PM_PHYS_PCP_H
 
-#include "phys/machine.h"
+#include "phys/watermark.h"
 
 /// Do the per-CPU lists hold this order?
 static inline bool pm_pcp_order(unsigned int order)
@@ -38,9 +38,29 @@ void pm_pcp_setup(struct pm_machine *m);
 bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
 	PM_REQUIRES(pcp->lock);
 
+/// The rest of pm_pcp_put() where the block has an order of 1-3, memory is short, or the lists have reached their length.
+void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int index) PM_REQUIRES(pcp->lock);
+
 /// Puts a freed block on its list, and drains if the lists have grown too long. Takes the zone lock for a drain.
-void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
-	PM_REQUIRES(pcp->lock);
+static inline void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
+	PM_REQUIRES(pcp->lock)
+{
+	unsigned int index = pm_pcp_index(order, migratetype);
+	int32_t most = pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX, run = pcp->free_count + (1 << order);
+
+	pm_list_push_front(&m->tables, &pcp->list[index], pfn, order);
+	pcp->alloc_factor >>= 1;
+	pcp->count += 1 << order;
+	pcp->nr_free++;
+	/* Relaxed: both are hints. */
+	if (PM_UNLIKELY(pcp->count >= pcp->high || order - 1 < PM_COSTLY_ORDER ||
+			atomic_load_explicit(&zone->reclaim_active, memory_order_relaxed) | atomic_load_explicit(&zone->below_high, memory_order_relaxed))) {
+		pm_pcp_put_slow(m, zone, pcp, order, index);
+		return;
+	}
+	pcp->prev_free_high = false;
+	pcp->free_count = run < most ? run : most;
+}
 
 /// Moves about `count` frames to the free lists, list `index` first. Takes the zone lock.
 void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index) PM_REQUIRES(pcp->lock);

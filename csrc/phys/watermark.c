@@ -52,6 +52,14 @@ static void setup_reserve(struct pm_machine *m, struct pm_zone *zone)
 	}
 }
 
+void pm_watermark_update(struct pm_zone *zone)
+{
+	uint32_t kind;
+
+	for (kind = 0; kind < PM_MAX_ZONES; kind++)
+		atomic_store_explicit(&zone->plenty[kind], pm_watermark(zone, PM_WMARK_HIGH) + zone->lowmem_reserve[kind], memory_order_relaxed);
+}
+
 void pm_watermarks_setup(struct pm_machine *m)
 {
 	uint64_t lowmem = 0, kbytes, pages_min;
@@ -68,6 +76,7 @@ void pm_watermarks_setup(struct pm_machine *m)
 	for (i = 0; i < m->nr_zones; i++) {
 		setup_zone(&m->zone[i], pages_min, lowmem, m->settings.watermark_scale_factor);
 		setup_reserve(m, &m->zone[i]);
+		pm_watermark_update(&m->zone[i]);
 	}
 }
 
@@ -125,4 +134,5 @@ void pm_watermark_boost(const struct pm_machine *m, struct pm_zone *zone)
 		most = PM_PAGEBLOCK_NR_PAGES;
 	boost = atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed) + PM_PAGEBLOCK_NR_PAGES;
 	atomic_store_explicit(&zone->watermark_boost, boost < most ? boost : most, memory_order_relaxed);
+	pm_watermark_update(zone);
 }

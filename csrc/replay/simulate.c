@@ -91,8 +91,8 @@ static void play_alloc(struct pm_simulation *sim, const struct pm_events *ev, si
 	}
 	status = pm_alloc(sim->m, ev->cpu[i], order, gfp, &pfn);
 	if (PM_UNLIKELY(status)) {
-		/* The kernel had memory here, perhaps after reclaim that we do not imitate: go below the watermarks. */
-		status = pm_alloc(sim->m, ev->cpu[i], order, (gfp | PM_GFP_MEMALLOC) & ~(uint32_t)PM_GFP_NOMEMALLOC, &pfn);
+		/* The kernel had memory here, perhaps after reclaim that we do not imitate: use the reserves of an urgent request. */
+		status = pm_alloc(sim->m, ev->cpu[i], order, (gfp | PM_GFP_HIGH) & ~(uint32_t)(PM_GFP_DIRECT_RECLAIM | PM_GFP_NOMEMALLOC), &pfn);
 		sim->stats.forced += status == PM_OK;
 	}
 	if (PM_UNLIKELY(status)) {
@@ -224,8 +224,10 @@ static void set_reclaiming(struct pm_simulation *sim, bool active)
 	for (z = 0; z < sim->m->nr_zones; z++) {
 		/* Relaxed: one thread, and elsewhere a hint. */
 		atomic_store_explicit(&sim->m->zone[z].reclaim_active, active, memory_order_relaxed);
-		if (!active)
+		if (!active) {
 			atomic_store_explicit(&sim->m->zone[z].watermark_boost, 0, memory_order_relaxed);
+			pm_watermark_update(&sim->m->zone[z]);
+		}
 	}
 	sim->reclaiming = active;
 }

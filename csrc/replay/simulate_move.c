@@ -79,6 +79,8 @@ static struct pm_pfn take_target(struct pm_machine *m, struct pm_zone *zone, str
 {
 	uint32_t at = c->free_pfn >= zone->start && c->free_pfn < zone->end ? c->free_pfn : zone->end - 1;
 
+	PM_ASSERT_SLOW(source >= zone->start);
+
 	at &= ~(uint32_t)(PM_PAGEBLOCK_NR_PAGES - 1);
 	for (; at > source; at -= PM_PAGEBLOCK_NR_PAGES) {
 		struct pm_pfn found;
@@ -91,6 +93,8 @@ static struct pm_pfn take_target(struct pm_machine *m, struct pm_zone *zone, str
 		c->free_pfn = at;
 		return found;
 	}
+	/* The scanners have met: nothing more is found until compaction begins anew. */
+	c->free_pfn = source;
 	return pm_pfn_nil();
 }
 
