@@ -187,7 +187,7 @@ def _fallback_bars(axes: Axes, modes: dict[str, ModeResult]) -> None:
     axes.set_ylim(len(pairs) - 0.4, -0.6)
     if wide:
         axes.set_xscale("symlog", linthresh=1)
-        axes.set_xlim(0, top * 8)
+        axes.set_xlim(0, top * 30)
     else:
         axes.set_xlim(0, top * 1.2)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -271,7 +271,7 @@ def _heading(recording: Recording, result: ReplayResult, what: str) -> str:
     host = recording.host
     kernel = f"Linux {host['kernel']}" if "kernel" in host else "an unknown kernel"
     stopped = ", interrupted" if result.stopped else ""
-    return f"{result.name or 'recording'}: {kernel}, {recording.cpus} CPUs, {what}{stopped}"
+    return f"{result.name or 'recording'}: {kernel}, {recording.cpus} CPU{'s' if recording.cpus != 1 else ''}, {what}{stopped}"
 
 
 def _saved(figure: Figure, form: str) -> bytes:
