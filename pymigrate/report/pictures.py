@@ -270,8 +270,9 @@ def _memory_map(axes: Axes, mode: ModeResult, title: str, pfn_end: int, origin_n
 def _heading(recording: Recording, result: ReplayResult, what: str) -> str:
     host = recording.host
     kernel = f"Linux {host['kernel']}" if "kernel" in host else "an unknown kernel"
+    cpus = f"{recording.cpus} CPU{'s' if recording.cpus != 1 else ''}"
     stopped = ", interrupted" if result.stopped else ""
-    return f"{result.name or 'recording'}: {kernel}, {recording.cpus} CPU{'s' if recording.cpus != 1 else ''}, {what}{stopped}"
+    return f"{result.name or 'recording'}: {kernel}, {cpus}, {what}{stopped}"
 
 
 def _saved(figure: Figure, form: str) -> bytes:
