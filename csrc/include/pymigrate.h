@@ -182,6 +182,9 @@ PM_API void pm_machine_destroy(struct pm_machine *m);
 /// Locks: the CPU's list, then the zone. Follows the order of zones, watermarks and types of REFERENCE section 4.
 PM_API PM_NODISCARD enum pm_status pm_alloc(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret);
 
+/// pm_alloc() for bindings, to whom an out parameter is dear: the block's first frame, or a negative enum pm_status.
+PM_API PM_NODISCARD int64_t pm_alloc_pfn(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp);
+
 /// Frees the block of 2^order frames at `pfn` on `cpu`.
 /// PM_ERR_RANGE, PM_ERR_RESERVED, PM_ERR_DOUBLE_FREE, PM_ERR_ORDER; of several threads that free one block at once, one succeeds.
 PM_API PM_NODISCARD enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order);
@@ -538,7 +541,6 @@ struct pm_simulation;
 
 /// Which of the kernel's background mechanisms a simulation imitates. All are on in pm_simulation_options_default().
 struct pm_simulation_options {
-	uint32_t kswapd;	  ///< 1: a recorded wake-up of kswapd marks reclaim as active until the HIGH marks hold again
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
 	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too, to where our free scanner finds room
 };
@@ -569,8 +571,15 @@ PM_API void pm_simulation_destroy(struct pm_simulation *sim);
 /// An allocation that exists at the start: `pfn` in the machine and in the recording. For n of them.
 PM_API PM_NODISCARD enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const uint32_t *allocations, const uint32_t *pfns, const uint8_t *orders);
 
-/// When each CPU's timer runs and its lists decay (pm_decay_pcp): n times in order, and their CPUs. Copied; replaces earlier ones.
-PM_API PM_NODISCARD enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint16_t *cpus);
+/// What happens in the background, although no event says so.
+enum pm_tick {
+	PM_TICK_DECAY = 0,	  ///< a CPU's timer runs, and its lists decay (pm_decay_pcp)
+	PM_TICK_RECLAIM_BEGIN = 1, ///< kswapd begins to reclaim in every zone
+	PM_TICK_RECLAIM_END = 2	  ///< it sleeps again, and the zones' boosts go with it
+};
+
+/// The background over time: n ticks in order of time, their kinds (enum pm_tick), and the CPU of each decay. Copied; replaces earlier ones.
+PM_API PM_NODISCARD enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *cpus);
 
 /// Learns from events [from, to) before the start what each CPU's lists had learnt: how far refills are scaled, and how many frames
 /// were freed in a row. Moves nothing.

@@ -150,6 +150,17 @@ static void occupancy(void)
 	rig_destroy(m);
 }
 
+static void the_scalar_form(void)
+{
+	struct pm_machine *m = rig_one_zone(1024, 1, rig_bare());
+
+	CHECK_EQ(pm_alloc_pfn(m, 0, 3, RIG_MOVABLE), 0);
+	CHECK_EQ(pm_alloc_pfn(m, 0, 0, RIG_MOVABLE), 8);
+	CHECK_EQ(pm_alloc_pfn(m, 1, 0, RIG_MOVABLE), PM_ERR_INVAL);
+	CHECK_EQ(pm_alloc_pfn(m, 0, 10, RIG_MOVABLE), PM_ERR_WATERMARK);
+	rig_destroy(m);
+}
+
 static void looking_past_the_last_zone(void)
 {
 	struct pm_machine *m = rig_one_zone(1024, 1, rig_bare());
@@ -168,6 +179,7 @@ int main(void)
 	RUN(bulk_and_counters);
 	RUN(states_of_frames);
 	RUN(occupancy);
+	RUN(the_scalar_form);
 	RUN(looking_past_the_last_zone);
 	return check_result();
 }
