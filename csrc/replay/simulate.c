@@ -17,7 +17,7 @@ struct last_event {
 
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .kswapd = 1, .compaction_drain = 1, .compaction_moves = 1 };
+	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -187,34 +187,24 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 	sim->stats.refused += !done;
 }
 
-enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint16_t *cpus)
+enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *cpus)
 {
 	struct pm_sim_tick *ticks;
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (cpus[i] >= sim->m->nr_cpus || (i && times_ns[i] < times_ns[i - 1]))
+		if (cpus[i] >= sim->m->nr_cpus || kinds[i] > PM_TICK_RECLAIM_END || (i && times_ns[i] < times_ns[i - 1]))
 			return PM_ERR_INVAL;
 	ticks = malloc((n + 1) * sizeof(*ticks));
 	if (!ticks)
 		return PM_ERR_NOMEM;
 	for (i = 0; i < n; i++)
-		ticks[i] = (struct pm_sim_tick){ times_ns[i], cpus[i] };
+		ticks[i] = (struct pm_sim_tick){ times_ns[i], cpus[i], kinds[i] };
 	free(sim->ticks);
 	sim->ticks = ticks;
 	sim->nr_ticks = n;
 	sim->next_tick = 0;
 	return PM_OK;
-}
-
-/// Runs the timers that are due.
-static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
-{
-	while (sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= now_ns) {
-		if (pm_decay_pcp(sim->m, sim->ticks[sim->next_tick].cpu) == PM_OK)
-			sim->stats.decays++;
-		sim->next_tick++;
-	}
 }
 
 static void set_reclaiming(struct pm_simulation *sim, bool active)
@@ -229,31 +219,26 @@ static void set_reclaiming(struct pm_simulation *sim, bool active)
 			pm_watermark_update(&sim->m->zone[z]);
 		}
 	}
-	sim->reclaiming = active;
 }
 
-/// kswapd sleeps again, and takes the boosts with it, when every zone is above its HIGH mark.
-static bool balanced(const struct pm_simulation *sim)
+/// Does what is due in the background.
+static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 {
-	uint32_t z;
+	while (sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= now_ns) {
+		const struct pm_sim_tick *tick = &sim->ticks[sim->next_tick++];
 
-	for (z = 0; z < sim->m->nr_zones; z++) {
-		const struct pm_zone *zone = &sim->m->zone[z];
-
-		if (atomic_load_explicit(&zone->nr_free, memory_order_relaxed) < pm_watermark(zone, PM_WMARK_HIGH))
-			return false;
+		if (tick->kind != PM_TICK_DECAY)
+			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN);
+		else if (pm_decay_pcp(sim->m, tick->cpu) == PM_OK)
+			sim->stats.decays++;
 	}
-	return true;
 }
 
 /// Everything that is neither a request nor a free.
 static void play_other(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
 	sim->stats.ignored++;
-	if (ev->kind[i] == PM_EV_KSWAPD_WAKE && sim->options.kswapd)
-		set_reclaiming(sim, true);
-	else
-		pm_simulation_note_compaction(sim, ev, i);
+	pm_simulation_note_compaction(sim, ev, i);
 }
 
 static bool playable(const struct pm_simulation *sim, const struct pm_events *ev, size_t i)
@@ -316,7 +301,7 @@ enum pm_status pm_simulation_learn(struct pm_simulation *sim, const struct pm_ev
 }
 
 /// How many events ahead the frames and the allocation of a free are asked for.
-enum { PM_SIMULATE_AHEAD = 16, PM_SIMULATE_CHECK_BALANCE = 1024 };
+enum { PM_SIMULATE_AHEAD = 16 };
 
 static void prefetch(const struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
@@ -346,8 +331,6 @@ enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_even
 			play_free(sim, ev, i);
 		else
 			play_other(sim, ev, i);
-		if (PM_UNLIKELY(sim->reclaiming) && i % PM_SIMULATE_CHECK_BALANCE == 0 && balanced(sim))
-			set_reclaiming(sim, false);
 	}
 	return PM_OK;
 }

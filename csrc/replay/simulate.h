@@ -11,10 +11,11 @@ struct pm_sim_placed {
 	uint8_t order;
 };
 
-/// A CPU's timer runs, and its lists decay.
+/// Something happens in the background.
 struct pm_sim_tick {
 	uint64_t time_ns;
 	uint16_t cpu;
+	uint8_t kind; ///< enum pm_tick
 };
 
 /// What is known of the compaction that runs on a CPU.
@@ -23,6 +24,7 @@ struct pm_sim_compaction {
 	uint32_t start;	     ///< the range that its migrate scanner last took from
 	uint32_t end;
 	uint32_t free_pfn;   ///< where its free scanner looks next, going down; PM_NIL_PFN: at the zone's end
+	uint32_t failed_order; ///< the free scanner found nothing of this order or more
 	uint32_t moved_from; ///< where it first moved something since the last drain; PM_NIL_PFN: nowhere
 };
 
@@ -36,7 +38,6 @@ struct pm_simulation {
 	struct pm_sim_tick *ticks; ///< [nr_ticks] in order of time
 	size_t nr_ticks;
 	size_t next_tick;
-	bool reclaiming;
 };
 
 /// A recorded event of compaction: follows its scanners, and drains a CPU's lists where the kernel does.

@@ -25,7 +25,7 @@ void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_ev
 
 	switch (ev->kind[i]) {
 	case PM_EV_COMPACT_BEGIN:
-		*c = (struct pm_sim_compaction){ .order = -1, .free_pfn = ev->arg0[i], .moved_from = PM_NIL_PFN };
+		*c = (struct pm_sim_compaction){ .order = -1, .free_pfn = ev->arg0[i], .failed_order = PM_NR_ORDERS, .moved_from = PM_NIL_PFN };
 		break;
 	case PM_EV_COMPACT_FINISHED:
 		c->order = ev->order[i];
@@ -79,7 +79,8 @@ static struct pm_pfn take_target(struct pm_machine *m, struct pm_zone *zone, str
 {
 	uint32_t at = c->free_pfn >= zone->start && c->free_pfn < zone->end ? c->free_pfn : zone->end - 1;
 
-	PM_ASSERT_SLOW(source >= zone->start);
+	if (order >= c->failed_order)
+		return pm_pfn_nil();
 
 	at &= ~(uint32_t)(PM_PAGEBLOCK_NR_PAGES - 1);
 	for (; at > source; at -= PM_PAGEBLOCK_NR_PAGES) {
@@ -93,8 +94,8 @@ static struct pm_pfn take_target(struct pm_machine *m, struct pm_zone *zone, str
 		c->free_pfn = at;
 		return found;
 	}
-	/* The scanners have met: nothing more is found until compaction begins anew. */
-	c->free_pfn = source;
+	/* The scanners have met: no room for such a block until compaction begins anew. */
+	c->failed_order = order;
 	return pm_pfn_nil();
 }
 

@@ -21,7 +21,7 @@ KEYS: dict[str, tuple[int, int, str]] = {
     "pcp_high_min": (0, 1 << 29, "frames that a CPU's lists hold at least before they drain"),
     "pcp_high_max": (0, 1 << 29, "frames that a CPU's lists may grow to"),
     "decay": (0, 1, "1: idle per-CPU lists shrink when their CPU's timer runs, once a second"),
-    "kswapd": (0, 1, "1: a recorded wake-up of kswapd shortens the per-CPU lists until memory is balanced"),
+    "kswapd": (0, 1, "1: while the recorded kswapd is at work, per-CPU lists are short"),
     "compaction_drain": (0, 1, "1: recorded compaction drains the lists of its CPU"),
     "compaction_moves": (0, 1, "1: what recorded compaction moved is moved here too"),
 }

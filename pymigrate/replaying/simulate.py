@@ -16,7 +16,7 @@ from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.session import Options, Session, settings_of, zones_of
 from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.start import StartState, start_state
-from pymigrate.replaying.ticks import vmstat_ticks
+from pymigrate.replaying.ticks import background
 
 NO_ID = np.uint32(lib.PM_NO_PFN32)
 COUNTS = (
@@ -61,7 +61,6 @@ def _options(policy: Policy) -> Any:
     options = ffi.new("struct pm_simulation_options *")
     lib.pm_simulation_options_default(options)
     changed = policy.settings
-    options.kswapd = changed.get("kswapd", options.kswapd)
     options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
     options.compaction_moves = changed.get("compaction_moves", options.compaction_moves)
     return options
@@ -90,15 +89,23 @@ def _place(simulation: Any, recording: Recording, split: int) -> None:
 
 
 def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
-    """Tells the simulation when each CPU's timer runs."""
-    if not policy.settings.get("decay", 1):
-        return
-    times, cpus = vmstat_ticks(recording, snapshot_moment(recording))
+    """Tells the simulation what happens in the background, and when."""
+    changed = policy.settings
+    times, kinds, cpus = background(
+        recording,
+        snapshot_moment(recording),
+        decay=bool(changed.get("decay", 1)),
+        kswapd=bool(changed.get("kswapd", 1)),
+    )
     check(
         lib.pm_simulation_set_ticks(
-            simulation, len(times), ffi.from_buffer("uint64_t[]", times), ffi.from_buffer("uint16_t[]", cpus)
+            simulation,
+            len(times),
+            ffi.from_buffer("uint64_t[]", times),
+            ffi.from_buffer("uint8_t[]", kinds),
+            ffi.from_buffer("uint16_t[]", cpus),
         ),
-        what="the timers",
+        what="the background",
     )
 
 

@@ -75,11 +75,48 @@ def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.u
         return np.empty(0, np.uint64), np.empty(0, np.uint16)
     last_ns = int(events.time_ns[-1])
     seen = [seen_ticks(events, cpu) for cpu in range(recording.cpus)]
-    known = [_phase(ticks) for ticks in seen if len(ticks)]
+    phases = [_phase(ticks) if len(ticks) else None for ticks in seen]
+    # A CPU whose timer never had anything to do is taken to tick with another.
+    other = next((phase for phase in phases if phase is not None), 0)
     parts = [
-        cpu_ticks(ticks, first_ns, last_ns, phase=_phase(ticks) if len(ticks) else known[0] if known else 0) for ticks in seen
+        cpu_ticks(ticks, first_ns, last_ns, phase=other if phase is None else phase)
+        for ticks, phase in zip(seen, phases, strict=True)
     ]
     times = np.concatenate(parts)
     cpus = np.repeat(np.arange(recording.cpus, dtype=np.uint16), [len(part) for part in parts])
     order = np.argsort(times, kind="stable")
     return times[order].astype(np.uint64), cpus[order]
+
+
+def reclaim_spans(recording: Recording, first_ns: int) -> tuple[U64, U64]:
+    """When kswapd was at work after a moment: clocks of begin and end.
+
+    It begins with its recorded wake-up, and ends with its thread's last event before the next wake-up.
+    """
+    events = recording.events
+    wakes = np.flatnonzero((events.kind == lib.PM_EV_KSWAPD_WAKE) & (events.time_ns > np.uint64(max(first_ns, 0))))
+    begin = events.time_ns[wakes]
+    end = begin.copy()
+    for thread in np.unique(events.tid[wakes]):
+        mine = np.flatnonzero(events.tid == thread)
+        own = np.flatnonzero(events.tid[wakes] == thread)
+        following = np.append(wakes[own][1:], len(events))
+        end[own] = events.time_ns[mine[np.searchsorted(mine, following) - 1]]
+    return begin, end
+
+
+def background(
+    recording: Recording, first_ns: int, *, decay: bool, kswapd: bool
+) -> tuple[U64, NDArray[np.uint8], NDArray[np.uint16]]:
+    """All that happens in the background after a moment, in order: clocks, kinds (`enum pm_tick`), CPUs."""
+    ticks, cpus = vmstat_ticks(recording, first_ns) if decay else vmstat_ticks(recording, 1 << 62)
+    begin, end = reclaim_spans(recording, first_ns if kswapd else 1 << 62)
+    times = np.concatenate((ticks, begin, end))
+    kinds = np.repeat(
+        np.array([lib.PM_TICK_DECAY, lib.PM_TICK_RECLAIM_BEGIN, lib.PM_TICK_RECLAIM_END], np.uint8),
+        [len(ticks), len(begin), len(end)],
+    )
+    where = np.concatenate((cpus, np.zeros(2 * len(begin), np.uint16)))
+    # At one moment, the end of one span comes before the beginning of the next.
+    order = np.lexsort((-kinds.astype(np.int8), times))
+    return times[order], kinds[order], where[order]
