@@ -87,6 +87,9 @@ static void a_full_list_drains_and_grows(void)
 	CHECK(after.count < after.high);
 	CHECK_EQ(after.free_count, 63 << 5);
 	CHECK(rig_counters(m).pcp_drain > 0);
+	/* What was freed first went back first; the last is still in some CPU's cache. */
+	CHECK_EQ(rig_frame(m, pfns[0]).state, PM_STATE_FREE);
+	CHECK_EQ(rig_frame(m, pfns[19999]).state, PM_STATE_PCP);
 	rig_destroy(m);
 }
 
