@@ -546,9 +546,10 @@ struct pm_simulation_options {
 };
 PM_API void pm_simulation_options_default(struct pm_simulation_options *ret);
 
-/// What a simulation has done. An event is counted in one of the first six.
+/// What a simulation has done. An event is counted in one of the first seven.
 struct pm_simulation_stats {
-	uint64_t allocated;	 ///< requests served
+	uint64_t allocated;	 ///< requests served with a block
+	uint64_t scattered;	 ///< requests served in single frames, for want of a block
 	uint64_t failed;	 ///< requests that we could not serve, although the kernel did
 	uint64_t kernel_failed;	 ///< requests that the kernel could not serve
 	uint64_t freed;

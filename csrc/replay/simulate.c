@@ -1,8 +1,8 @@
 /// "Simulate": the recording says who asks and who frees; where memory comes from and goes to is ours.
 ///
 /// Each recorded allocation has a number. A request is made on its CPU with its order and flags, and the frame we give is noted under
-/// the number; a recorded free frees what we gave. The kernel may free an allocation in pieces, so for each we also keep where it
-/// was in the recording: a piece is found by its distance from there.
+/// the number; a recorded free frees what we gave. The kernel may free an allocation in pieces; since blocks are aligned, a piece is
+/// found by its place within a block of the allocation's order, wherever that block was in the recording.
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +49,7 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	if (!sim)
 		return;
 	free(sim->placed);
+	pm_simulation_forget_scatters(sim);
 	free(sim->ticks);
 	free(sim->compactions);
 	free(sim);
@@ -60,9 +61,9 @@ void pm_simulation_stats(const struct pm_simulation *sim, struct pm_simulation_s
 }
 
 /// Notes where an allocation is; its frame is tagged with the allocation's number + 1, so that a move finds it.
-static void note_place(struct pm_simulation *sim, uint32_t id, uint32_t ours, uint32_t recorded, uint32_t order)
+static void note_place(struct pm_simulation *sim, uint32_t id, uint32_t ours, uint32_t order)
 {
-	sim->placed[id] = (struct pm_sim_placed){ ours, recorded, (uint8_t)order };
+	sim->placed[id] = (struct pm_sim_placed){ ours, (uint8_t)order };
 	atomic_store_explicit(&sim->m->tables.frames[ours].tag, id + 1, memory_order_relaxed); /* relaxed: one thread */
 }
 
@@ -73,35 +74,41 @@ enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const ui
 	for (i = 0; i < n; i++) {
 		if (allocations[i] >= sim->nr_allocations || orders[i] > PM_MAX_ORDER || pfns[i] >= sim->m->nr_frames)
 			return PM_ERR_INVAL;
-		note_place(sim, allocations[i], pfns[i], pfns[i], orders[i]);
+		note_place(sim, allocations[i], pfns[i], orders[i]);
 	}
 	return PM_OK;
 }
 
+/// A request that our allocator refused, although the kernel served it, perhaps after reclaim or compaction that we do not imitate: from the
+/// reserves of an urgent request, or in single frames.
+static bool play_refused(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret)
+{
+	uint32_t gfp = ((ev->gfp[i] & PM_GFP_ALL) | PM_GFP_HIGH) & ~(uint32_t)(PM_GFP_DIRECT_RECLAIM | PM_GFP_NOMEMALLOC);
+
+	if (pm_alloc(sim->m, ev->cpu[i], (uint32_t)ev->order[i], gfp, ret) == PM_OK) {
+		sim->stats.forced++;
+		return true;
+	}
+	if (ev->order[i] > 0 && pm_simulation_scatter(sim, ev, i, gfp))
+		sim->stats.scattered++;
+	else
+		sim->stats.failed++;
+	return false;
+}
+
 static void play_alloc(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
-	uint32_t id = ev->allocation[i], gfp = ev->gfp[i] & PM_GFP_ALL;
-	uint32_t order = (uint32_t)ev->order[i];
 	uint64_t pfn;
-	enum pm_status status;
 
 	if (ev->pfn[i] == PM_NO_PFN32) {
 		sim->stats.kernel_failed++;
 		return;
 	}
-	status = pm_alloc(sim->m, ev->cpu[i], order, gfp, &pfn);
-	if (PM_UNLIKELY(status)) {
-		/* The kernel had memory here, perhaps after reclaim that we do not imitate: use the reserves of an urgent request. */
-		status = pm_alloc(sim->m, ev->cpu[i], order, (gfp | PM_GFP_HIGH) & ~(uint32_t)(PM_GFP_DIRECT_RECLAIM | PM_GFP_NOMEMALLOC), &pfn);
-		sim->stats.forced += status == PM_OK;
-	}
-	if (PM_UNLIKELY(status)) {
-		sim->stats.failed++;
+	if (PM_UNLIKELY(pm_alloc(sim->m, ev->cpu[i], (uint32_t)ev->order[i], ev->gfp[i] & PM_GFP_ALL, &pfn) != PM_OK) && !play_refused(sim, ev, i, &pfn))
 		return;
-	}
 	sim->stats.allocated++;
-	if (id != PM_NO_PFN32)
-		note_place(sim, id, (uint32_t)pfn, ev->pfn[i], order);
+	if (ev->allocation[i] != PM_NO_PFN32)
+		note_place(sim, ev->allocation[i], (uint32_t)pfn, (uint32_t)ev->order[i]);
 }
 
 /// The used block that covers a frame of ours: its head in `ret`, and its order; -1 if there is none.
@@ -174,11 +181,14 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 		return;
 	}
 	placed = &sim->placed[id];
-	if (PM_LIKELY(placed->order == order)) {
+	offset = ev->pfn[i] & ((1u << placed->order) - 1);
+	if (PM_UNLIKELY(placed->ours & PM_SIM_SCATTERED)) {
+		done = order <= placed->order && offset + (1u << order) <= 1u << placed->order &&
+		       pm_simulation_free_scattered(sim, ev->cpu[i], placed->ours, offset, order);
+	} else if (PM_LIKELY(placed->order == order)) {
 		done = pm_free(sim->m, ev->cpu[i], placed->ours, order) == PM_OK;
 		placed->ours = PM_NIL_PFN;
 	} else {
-		offset = ev->pfn[i] - placed->recorded;
 		done = order < placed->order && offset < 1u << placed->order && (offset & ((1u << order) - 1)) == 0 &&
 		       free_piece(sim, ev->cpu[i], placed->ours + offset, order);
 	}

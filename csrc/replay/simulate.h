@@ -4,10 +4,9 @@
 
 #include "phys/pcp.h"
 
-/// One allocation: 12 bytes.
+/// One allocation: 8 bytes.
 struct pm_sim_placed {
-	uint32_t ours;	   ///< first frame in our machine; PM_NIL_PFN: we do not hold it
-	uint32_t recorded; ///< first frame in the recording
+	uint32_t ours; ///< first frame in our machine; PM_NIL_PFN: we do not hold it
 	uint8_t order;
 };
 
@@ -28,6 +27,18 @@ struct pm_sim_compaction {
 	uint32_t moved_from; ///< where it first moved something since the last drain; PM_NIL_PFN: nowhere
 };
 
+/// A request that found no block with us, although the kernel had one (after compaction, say): it gets as many single frames.
+struct pm_sim_scatter {
+	uint32_t *frames; ///< [2^order]; PM_NIL_PFN: freed
+	uint32_t nr_left;
+};
+
+/// `ours` of an allocation in single frames: this bit, and its number in `scatters`.
+#define PM_SIM_SCATTERED 0x80000000u
+
+/// Tag of such a frame: nothing moves it.
+#define PM_SIM_SCATTER_TAG 0xffffffffu
+
 struct pm_simulation {
 	struct pm_machine *m;
 	struct pm_sim_placed *placed; ///< [nr_allocations]
@@ -35,10 +46,22 @@ struct pm_simulation {
 	struct pm_simulation_options options;
 	struct pm_simulation_stats stats;
 	struct pm_sim_compaction *compactions; ///< [cpus]
+	struct pm_sim_scatter *scatters; ///< [nr_scatters], room for `room_scatters`
+	uint32_t nr_scatters;
+	uint32_t room_scatters;
 	struct pm_sim_tick *ticks; ///< [nr_ticks] in order of time
 	size_t nr_ticks;
 	size_t next_tick;
 };
+
+/// Serves a request with single frames. False if there are not enough.
+bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint32_t gfp);
+
+/// Frees [offset, offset + 2^order) of an allocation in single frames. False if they are not all held.
+bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint32_t index, uint32_t offset, unsigned int order);
+
+/// Frees the memory behind `scatters`.
+void pm_simulation_forget_scatters(struct pm_simulation *sim);
 
 /// A recorded event of compaction: follows its scanners, and drains a CPU's lists where the kernel does.
 void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_events *ev, size_t i);

@@ -114,12 +114,14 @@ bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, s
 	word = pm_frame_word(from);
 	if (pm_word_kind(word) != PM_FRAME_USED || pm_word_order(word) != order)
 		return false;
+	id = atomic_load_explicit(&from->tag, memory_order_relaxed); /* relaxed: one thread */
+	if (id == PM_SIM_SCATTER_TAG)
+		return false;
 	pm_lock(&zone->lock);
 	to = take_target(m, zone, &sim->compactions[ev->cpu[i]], ev->pfn[i], order);
 	pm_unlock(&zone->lock);
 	if (pm_pfn_is_nil(to))
 		return false;
-	id = atomic_load_explicit(&from->tag, memory_order_relaxed); /* relaxed: one thread */
 	atomic_store_explicit(&pm_frame_of(m, to)->tag, id, memory_order_relaxed);
 	pm_frame_set_word(pm_frame_of(m, to), word);
 	if (id != 0 && id - 1 < sim->nr_allocations && sim->placed[id - 1].ours == ev->pfn[i])

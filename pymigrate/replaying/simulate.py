@@ -27,6 +27,7 @@ COUNTS = (
     "unresolved",
     "ignored",
     "forced",
+    "scattered",
     "split",
     "refused",
     "decays",

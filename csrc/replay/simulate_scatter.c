@@ -1,0 +1,77 @@
+/// "Simulate": requests for a block that memory cannot give in one piece with us.
+#include <stdlib.h>
+
+#include "replay/simulate.h"
+
+static uint32_t new_scatter(struct pm_simulation *sim, uint32_t nr)
+{
+	struct pm_sim_scatter *at;
+
+	if (sim->nr_scatters == sim->room_scatters) {
+		uint32_t room = sim->room_scatters ? 2 * sim->room_scatters : 64;
+		struct pm_sim_scatter *more = room < PM_SIM_SCATTERED ? realloc(sim->scatters, room * sizeof(*more)) : NULL;
+
+		if (!more)
+			return PM_NIL_PFN;
+		sim->scatters = more;
+		sim->room_scatters = room;
+	}
+	at = &sim->scatters[sim->nr_scatters];
+	*at = (struct pm_sim_scatter){ malloc(nr * sizeof(*at->frames)), 0 };
+	return at->frames ? sim->nr_scatters++ : PM_NIL_PFN;
+}
+
+bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint32_t gfp)
+{
+	uint32_t nr = 1u << ev->order[i], id = ev->allocation[i], cpu = ev->cpu[i], index, k;
+	struct pm_sim_scatter *s;
+	uint64_t pfn;
+
+	if (id == PM_NO_PFN32)
+		return false;
+	index = new_scatter(sim, nr);
+	if (index == PM_NIL_PFN)
+		return false;
+	s = &sim->scatters[index];
+	for (s->nr_left = 0; s->nr_left < nr; s->nr_left++) {
+		if (pm_alloc(sim->m, cpu, 0, gfp, &pfn) != PM_OK)
+			break;
+		s->frames[s->nr_left] = (uint32_t)pfn;
+		atomic_store_explicit(&sim->m->tables.frames[pfn].tag, PM_SIM_SCATTER_TAG, memory_order_relaxed); /* relaxed: one thread */
+	}
+	if (s->nr_left == nr) {
+		sim->placed[id] = (struct pm_sim_placed){ PM_SIM_SCATTERED | index, (uint8_t)ev->order[i] };
+		return true;
+	}
+	for (k = 0; k < s->nr_left; k++)
+		PM_ASSERT(pm_free(sim->m, cpu, s->frames[k], 0) == PM_OK);
+	free(s->frames);
+	sim->nr_scatters--;
+	return false;
+}
+
+bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint32_t index, uint32_t offset, unsigned int order)
+{
+	struct pm_sim_scatter *s = &sim->scatters[index & ~PM_SIM_SCATTERED];
+	bool all = true;
+	uint32_t k;
+
+	for (k = offset; k < offset + (1u << order); k++) {
+		if (s->frames[k] == PM_NIL_PFN || pm_free(sim->m, cpu, s->frames[k], 0) != PM_OK) {
+			all = false;
+			continue;
+		}
+		s->frames[k] = PM_NIL_PFN;
+		s->nr_left--;
+	}
+	return all;
+}
+
+void pm_simulation_forget_scatters(struct pm_simulation *sim)
+{
+	uint32_t i;
+
+	for (i = 0; i < sim->nr_scatters; i++)
+		free(sim->scatters[i].frames);
+	free(sim->scatters);
+}
