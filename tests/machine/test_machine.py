@@ -33,6 +33,9 @@ from pymigrate import (
 )
 from pymigrate._core import ffi
 
+pytestmark = pytest.mark.asan
+RELEASE = os.environ.get("PYMIGRATE_TEST_FLAVOUR", "release") == "release"
+
 BARE = Settings(min_free_kbytes=0, watermark_scale_factor=0, pcp=False)
 NORMAL = ZoneKind.NORMAL
 
@@ -375,7 +378,7 @@ def test_close_while_others_work() -> None:
         assert ends == ["the machine is closed"] * 4
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork") or not RELEASE, reason="no fork here, or not beside a sanitizer")
 def test_a_child_gets_an_exception(machine: Machine) -> None:
     machine.alloc()
     read, write = os.pipe()
@@ -479,6 +482,7 @@ def test_of_several_frees_one_succeeds() -> None:
 # ---- size ----
 
 
+@pytest.mark.skipif(not RELEASE, reason="a sanitizer's shadow memory is resident too")
 def test_a_tebibyte_costs_little_until_it_is_used() -> None:
     """Under 64 MiB resident; how long it takes is printed, not tested (benchmarks do that)."""
     program = """

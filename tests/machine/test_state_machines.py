@@ -20,7 +20,9 @@ from pymigrate import FrameError, Gfp, Machine, MigrateType, OutOfMemoryError, S
 from pymigrate._core import lib
 from pymigrate.errors import PymigrateError
 
+pytestmark = pytest.mark.asan
 LONG = bool(os.environ.get("PYMIGRATE_LONG"))
+RELEASE = os.environ.get("PYMIGRATE_TEST_FLAVOUR", "release") == "release"
 
 GFP = {
     int(MigrateType.UNMOVABLE): int(Gfp.KERNEL),
@@ -30,12 +32,14 @@ GFP = {
 # start, end, holes, reserved
 LAYOUTS: tuple[tuple[int, int, tuple[range, ...], tuple[range, ...]], ...] = (
     (0, 1024, (), ()),
-    (512, 2560, (), ()),
+    (1024, 4096, (), ()),
     (100, 1700, (range(600, 640),), (range(1024, 1025), range(1500, 1600))),
 )
 kinds = st.sampled_from(sorted(GFP))
-orders = st.one_of(st.integers(0, 3), st.integers(0, 10))
-frames = st.one_of(st.integers(0, 2600), st.sampled_from([2**32, 2**63, 2**64 - 1]))
+orders = st.one_of(st.integers(0, 3), st.sampled_from([9, 10]), st.integers(0, 10))
+frames = st.one_of(
+    st.integers(0, 8).map(lambda i: i * PAGEBLOCK), st.integers(0, 4200), st.sampled_from([2**32, 2**63, 2**64 - 1])
+)
 
 
 def status_of(error: PymigrateError) -> str:
@@ -98,11 +102,11 @@ class ExactPlacement(RuleBasedStateMachine):
                 break
             self.crowd.append(block)
 
-    @rule(seed=st.integers(0, 1000), share=st.sampled_from([0.1, 0.5, 0.9, 1.0]), within=st.integers(0, 5))
+    @rule(seed=st.integers(0, 1000), share=st.sampled_from([0.1, 0.5, 0.9, 1.0]), within=st.integers(0, 8))
     def thin_out(self, seed: int, share: float, within: int) -> None:
         """Frees a part of the crowd at random; of one pageblock where there is such a pageblock."""
         draw = random.Random(seed)
-        chosen = [b for b in self.crowd if within == 5 or b[0] // PAGEBLOCK == within]
+        chosen = [b for b in self.crowd if within == 8 or b[0] // PAGEBLOCK == within]
         draw.shuffle(chosen)
         chosen = chosen[: int(len(chosen) * share)]
         gone = set(chosen)
@@ -276,8 +280,8 @@ class WithPerCpuLists(RuleBasedStateMachine):
 
 
 _settings = settings(
-    max_examples=400 if LONG else 40,
-    stateful_step_count=60 if LONG else 30,
+    max_examples=1000 if LONG else 150 if RELEASE else 8,
+    stateful_step_count=60 if LONG else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
