@@ -47,16 +47,22 @@ static enum pm_status make_plan(struct pm_plan *p, const struct pm_machine *m, c
 	p->last = calloc(frames, sizeof(*p->last));
 	p->last_order = calloc(frames, 1);
 	p->current = malloc(frames * sizeof(*p->current));
+	p->first = malloc(frames * sizeof(*p->first));
 	p->spare = calloc(frames, 1);
+	p->kept = calloc(frames, sizeof(*p->kept));
 	p->type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
 	p->start_type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
 	p->next = malloc(events * sizeof(*p->next));
 	p->follow = malloc(events * sizeof(*p->follow));
+	p->until = malloc(events * sizeof(*p->until));
 	p->learnt = calloc(events, 1);
-	if (!p->head || !p->bits || !p->last || !p->last_order || !p->current || !p->spare || !p->type || !p->start_type || !p->next || !p->follow || !p->learnt)
+	if (!p->head || !p->bits || !p->last || !p->last_order || !p->current || !p->first || !p->spare || !p->kept || !p->type || !p->start_type || !p->next || !p->follow || !p->until || !p->learnt)
 		return PM_ERR_NOMEM;
+	/* Past the last frame: nothing is ever said of it. */
 	memset(p->current, 0xff, frames * sizeof(*p->current));
+	memset(p->first, 0xff, frames * sizeof(*p->first));
 	memset(p->follow, 0xff, events * sizeof(*p->follow));
+	memset(p->until, 0xff, events * sizeof(*p->until));
 	return pm_rc_plan(p);
 }
 
@@ -90,11 +96,14 @@ void pm_reconstruct_destroy(struct pm_reconstruct *r)
 	free(p->last);
 	free(p->last_order);
 	free(p->current);
+	free(p->first);
 	free(p->spare);
+	free(p->kept);
 	free(p->type);
 	free(p->start_type);
 	free(p->next);
 	free(p->follow);
+	free(p->until);
 	free(p->learnt);
 	free(p->captures);
 	free(p->words);

@@ -12,8 +12,8 @@
 #include "pymigrate.h"
 
 enum {
-	PM_RC_PASSES_MAX = 6,		///< the plan stops learning after so many
-	PM_RC_WORDS_AHEAD_MAX = 20000,	///< words on free frames looked at for one block that fast_isolate took
+	PM_RC_PASSES_MAX = 8,		///< the plan stops learning after so many
+	PM_RC_WORDS_AHEAD_MAX = 500000, ///< words on free frames looked at for one block that fast_isolate took
 	PM_RC_TASKS = 4096,		///< tasks that compact; more are not told apart
 	PM_RC_CPUS = 1024,
 	PM_RC_UNKNOWN_TYPE = 0xff
@@ -62,6 +62,7 @@ struct pm_rc_task {
 	uint32_t tid;
 	bool used;
 	uint32_t run; ///< event that began its compaction, 0: not in one
+	bool fast;    ///< it took something with fast_isolate in this compaction
 };
 
 /// How the isolating scanner went through a range.
@@ -98,15 +99,18 @@ struct pm_plan {
 	size_t next_capture;
 
 	/* what is known of the events */
+	uint32_t *first;  ///< by frame: the first event that names it
 	uint32_t *next;	  ///< by event: the next event with the same first frame
 	uint8_t *learnt;  ///< by event
 	uint32_t *follow; ///< by event, for fast_isolate: the isolate_freepages of the same task right behind it
+	uint32_t *until;  ///< by event, for fast_isolate: the end of that compaction
 	uint8_t *start_type; ///< by pageblock
 	bool fast;	  ///< there is a fast_isolate event
 	struct pm_rc_capture *captures;
 	size_t nr_captures, room_captures;
 	struct pm_rc_word *words; ///< in order of event
 	size_t nr_words, nr_known_words, room_words, first_word;
+	uint32_t *kept;	  ///< by first frame: a scan found the block free at this event: it was not taken before
 	uint8_t *spare;	  ///< by frame: free at the end of a pass, and nothing was said of it
 	uint32_t *spares; ///< the frames that are spare
 	size_t nr_spares;
@@ -134,7 +138,6 @@ void pm_rc_note(struct pm_plan *p, uint32_t event, uint32_t pfn, unsigned int or
 uint32_t pm_rc_last(const struct pm_plan *p, uint32_t pfn, uint32_t *ret_pfn);
 uint32_t pm_rc_last_in(const struct pm_plan *p, uint32_t pfn, unsigned int order);
 uint32_t pm_rc_next(const struct pm_plan *p, uint32_t pfn);
-bool pm_rc_may_be_gone(const struct pm_plan *p, uint32_t pfn, unsigned int order);
 void pm_rc_emit(struct pm_plan *p, uint32_t event, enum pm_rc_op_kind kind, uint32_t pfn, unsigned int order, unsigned int type);
 
 /* reconstruct_ahead.c: what the events tell before the first pass */

@@ -42,7 +42,7 @@ static void link_events(struct pm_plan *p)
 	const struct pm_events *ev = p->ev;
 	size_t i;
 
-	memset(p->current, 0xff, p->n_frames * sizeof(*p->current));
+	memset(p->first, 0xff, p->n_frames * sizeof(*p->first));
 	for (i = ev->n; i-- > 0;) {
 		uint8_t kind = ev->kind[i];
 
@@ -51,13 +51,13 @@ static void link_events(struct pm_plan *p)
 			continue;
 		if (ev->pfn[i] >= p->n_frames)
 			continue;
-		p->next[i] = p->current[ev->pfn[i]];
-		p->current[ev->pfn[i]] = (uint32_t)i;
+		p->next[i] = p->first[ev->pfn[i]];
+		p->first[ev->pfn[i]] = (uint32_t)i;
 	}
 }
 
 /// Backwards: FREEs that only frees and drains separate from the end of their task's compaction; and the scan behind a fast_isolate.
-static void look_at_compaction(struct pm_plan *p, uint8_t *ending, uint32_t *scan)
+static void look_at_compaction(struct pm_plan *p, uint8_t *ending, uint32_t *scan, uint32_t *end)
 {
 	const struct pm_events *ev = p->ev;
 	size_t i;
@@ -81,8 +81,11 @@ static void look_at_compaction(struct pm_plan *p, uint8_t *ending, uint32_t *sca
 		if (kind == PM_EV_FAST_ISOLATE_FREE) {
 			p->fast = true;
 			p->follow[i] = scan[slot];
+			p->until[i] = end[slot];
 		}
 		ending[slot] = kind == PM_EV_COMPACT_END;
+		if (ending[slot])
+			end[slot] = (uint32_t)i;
 		scan[slot] = kind == PM_EV_ISOLATE_FREE ? (uint32_t)i : PM_NO_PFN32;
 	}
 }
@@ -246,7 +249,7 @@ enum pm_status pm_rc_look_ahead(struct pm_plan *p)
 	size_t n = p->ev->n, i, frames = p->n_frames;
 	struct ahead a = { p, NULL, NULL, NULL, NULL, NULL, NULL };
 	uint8_t *ending = calloc(PM_RC_TASKS, 1);
-	uint32_t *scan = malloc(PM_RC_TASKS * sizeof(*scan));
+	uint32_t *scan = malloc(PM_RC_TASKS * sizeof(*scan)), *end = malloc(PM_RC_TASKS * sizeof(*end));
 	enum pm_status status = PM_ERR_NOMEM;
 
 	a.pending = calloc(frames, sizeof(*a.pending));
@@ -255,11 +258,11 @@ enum pm_status pm_rc_look_ahead(struct pm_plan *p)
 	a.drained = calloc((size_t)PM_RC_CPUS * PM_RC_LISTS, sizeof(*a.drained));
 	a.streak_of = calloc(n + 1, sizeof(*a.streak_of));
 	a.streaks = calloc(n + 1, sizeof(*a.streaks));
-	if (ending && scan && a.pending && a.pending_type && a.type && a.drained && a.streak_of && a.streaks) {
+	if (ending && scan && end && a.pending && a.pending_type && a.type && a.drained && a.streak_of && a.streaks) {
 		for (i = 0; i < PM_RC_TASKS; i++)
-			scan[i] = PM_NO_PFN32;
+			scan[i] = end[i] = PM_NO_PFN32;
 		link_events(p);
-		look_at_compaction(p, ending, scan);
+		look_at_compaction(p, ending, scan, end);
 		find_start_types(p);
 		memcpy(a.type, p->start_type, frames / PM_PAGEBLOCK_NR_PAGES + 1);
 		find_streaks(&a);
@@ -273,6 +276,7 @@ enum pm_status pm_rc_look_ahead(struct pm_plan *p)
 	free(a.type);
 	free(a.pending_type);
 	free(a.pending);
+	free(end);
 	free(scan);
 	free(ending);
 	return status;

@@ -111,21 +111,71 @@ static bool fits(const struct pm_plan *p, const struct search *s, uint32_t block
 {
 	uint8_t type;
 
-	if (block < s->from || block >= s->end || p->head[block] != s->order + 1)
+	if (p->head[block] != s->order + 1 || block < s->from || block >= s->end || p->kept[block] > s->event)
 		return false;
 	type = p->type[block >> PM_PAGEBLOCK_ORDER];
 	return type == PM_MT_MOVABLE || type == PM_RC_UNKNOWN_TYPE;
 }
 
-/// A block of the order in a range that a scan looked at.
+/// When the first of a block's frames is next named. PM_NO_PFN32: never.
+static uint32_t next_in(const struct pm_plan *p, uint32_t block, unsigned int order)
+{
+	uint32_t i, next = PM_NO_PFN32;
+
+	for (i = 0; i < 1u << order; i++) {
+		uint32_t event = pm_rc_next(p, block + i);
+
+		if (event < next)
+			next = event;
+	}
+	return next;
+}
+
+/// Can this compaction have taken the block? What it maps or gives back at its end, it took itself, and in this run; and a block that
+/// somebody took unseen does not leave the free lists by another way next.
+static bool may_be_ours(const struct pm_plan *p, const struct search *s, uint32_t block)
+{
+	const struct pm_events *ev = p->ev;
+	uint32_t i;
+
+	for (i = 0; i < 1u << s->order; i++) {
+		uint32_t event = pm_rc_next(p, block + i);
+		bool own;
+
+		if (event == PM_NO_PFN32)
+			continue;
+		if (pm_rc_is_take(p, event))
+			return false;
+		own = ev->kind[event] == PM_EV_REMOVE_MIGRATION_PTE || (ev->kind[event] == PM_EV_FREE && p->learnt[event] & PM_RC_RELEASE);
+		if (own && (ev->tid[event] != ev->tid[s->event] || event > p->until[s->event]))
+			return false;
+	}
+	return true;
+}
+
+/// Of the blocks of the order in a range, the one that is named first.
 static uint32_t in_range(const struct pm_plan *p, const struct search *s, uint32_t from, uint32_t end)
 {
-	uint32_t at;
+	uint32_t at, found = PM_NO_PFN32, soonest = PM_NO_PFN32;
 
-	for (at = pm_rc_align(from + (1u << s->order) - 1, s->order); at < end; at += 1u << s->order)
-		if (fits(p, s, at) && pm_rc_may_be_gone(p, at, s->order))
-			return at;
-	return PM_NO_PFN32;
+	for (at = pm_rc_align(from + (1u << s->order) - 1, s->order); at < end; at += 1u << s->order) {
+		uint32_t next;
+
+		if (!fits(p, s, at) || !may_be_ours(p, s, at))
+			continue;
+		next = next_in(p, at, s->order);
+		if (found == PM_NO_PFN32 || next < soonest) {
+			found = at;
+			soonest = next;
+		}
+	}
+	return found;
+}
+
+/// Does the same compaction map a page into a block with this event?
+static bool is_filled(const struct pm_plan *p, uint32_t isolated, uint32_t event)
+{
+	return event <= p->until[isolated] && event != PM_NO_PFN32 && p->ev->kind[event] == PM_EV_REMOVE_MIGRATION_PTE && p->ev->tid[event] == p->ev->tid[isolated];
 }
 
 /// The scan right behind looks around the block that was found: it is in that pageblock, and the scan's count says on which side of its end.
@@ -141,11 +191,12 @@ static uint32_t near_scan(const struct pm_plan *p, const struct search *s)
 	for (at = start; at < end; at++)
 		if (p->head[at])
 			ours += 1u << (p->head[at] - 1);
-	if (ours > ev->arg2[scan]) {
-		block = in_range(p, s, start, end);
-		if (block != PM_NO_PFN32)
-			return block;
-	}
+	block = in_range(p, s, end, pm_rc_align(start, PM_PAGEBLOCK_ORDER) + PM_PAGEBLOCK_NR_PAGES);
+	if (block != PM_NO_PFN32 && is_filled(p, s->event, next_in(p, block, s->order)))
+		return block;
+	at = in_range(p, s, start, end);
+	if (at != PM_NO_PFN32 && ours > ev->arg2[scan])
+		return at;
 	return in_range(p, s, end, pm_rc_align(start, PM_PAGEBLOCK_ORDER) + PM_PAGEBLOCK_NR_PAGES);
 }
 
@@ -160,10 +211,10 @@ static uint32_t spoken_of(const struct pm_plan *p, const struct search *s, const
 		return in_range(p, s, word->pfn, word->end);
 	}
 	block = pm_rc_align(word->pfn, s->order);
-	if (!fits(p, s, block) || (word->tid != PM_NO_PFN32 && word->tid != p->ev->tid[s->event]))
+	if (!fits(p, s, block) || (word->tid != PM_NO_PFN32 && (word->tid != p->ev->tid[s->event] || word->event > p->until[s->event])))
 		return PM_NO_PFN32;
 	/* An event before it means that the frame was given or taken in between. */
-	return pm_rc_next(p, word->pfn) < word->event || !pm_rc_may_be_gone(p, block, s->order) ? PM_NO_PFN32 : block;
+	return pm_rc_next(p, word->pfn) < word->event || !may_be_ours(p, s, block) ? PM_NO_PFN32 : block;
 }
 
 static uint32_t first_spoken_of(struct pm_plan *p, const struct search *s)

@@ -212,17 +212,3 @@ uint32_t pm_rc_next(const struct pm_plan *p, uint32_t pfn)
 	}
 	return next;
 }
-
-/// A block that somebody took unseen does not leave the free lists by another way next.
-bool pm_rc_may_be_gone(const struct pm_plan *p, uint32_t pfn, unsigned int order)
-{
-	uint32_t i;
-
-	for (i = 0; i < 1u << order; i++) {
-		uint32_t event = pm_rc_next(p, pfn + i);
-
-		if (event != PM_NO_PFN32 && pm_rc_is_take(p, event))
-			return false;
-	}
-	return true;
-}

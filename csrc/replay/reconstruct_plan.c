@@ -30,7 +30,7 @@ struct pm_rc_task *pm_rc_task(struct pm_plan *p, uint32_t tid, bool make)
 			continue;
 		if (!make)
 			return NULL;
-		*task = (struct pm_rc_task){ tid, true, 0 };
+		*task = (struct pm_rc_task){ tid, true, 0, false };
 		return task;
 	}
 	return NULL;
@@ -249,6 +249,8 @@ static void on_alloc(struct pm_plan *p, uint32_t event)
 	unsigned int order = (unsigned int)ev->order[event];
 
 	if (!pm_rc_none_free(p, pfn, order)) {
+		if (order && !pm_rc_all_free(p, pfn, order))
+			give_direct(p, event, pfn, order);
 		give = pm_rc_last_in(p, pfn, order);
 		if (order && pm_rc_all_free(p, pfn, order) && (ev->kind[give] == PM_EV_PCPU_DRAIN || ev->kind[give] == PM_EV_FREE) && give >= p->started &&
 		    !(p->learnt[give] & PM_RC_CAPTURED)) {
@@ -261,6 +263,20 @@ static void on_alloc(struct pm_plan *p, uint32_t event)
 	pm_rc_note(p, event, pfn, order);
 }
 
+/// A destination of this compaction that we thought on a per-CPU list: it was free, so its FREE was a direct one.
+static void on_filled(struct pm_plan *p, uint32_t event)
+{
+	const struct pm_events *ev = p->ev;
+	const struct pm_rc_task *task = pm_rc_task(p, ev->tid[event], false);
+	uint32_t first, last = pm_rc_last(p, ev->pfn[event], &first);
+
+	if (!task || !task->run || !task->fast || !last || last >= task->run || ev->kind[last] != PM_EV_FREE || !pm_rc_is_pcp((unsigned int)ev->order[last]) ||
+	    p->learnt[last] & (PM_RC_DIRECT | PM_RC_HELD))
+		return;
+	p->learnt[last] |= PM_RC_DIRECT;
+	p->news++;
+}
+
 static void on_entry(struct pm_plan *p, uint32_t event)
 {
 	const struct pm_events *ev = p->ev;
@@ -271,6 +287,8 @@ static void on_entry(struct pm_plan *p, uint32_t event)
 		pm_rc_note(p, event, pfn, 0);
 	} else if (ev->kind[event] == PM_EV_SET_MIGRATION_PTE) {
 		pm_rc_note(p, event, pfn, 0);
+	} else {
+		on_filled(p, event);
 	}
 }
 
@@ -286,12 +304,15 @@ static void on_compaction(struct pm_plan *p, uint32_t event)
 		break;
 	case PM_EV_FAST_ISOLATE_FREE:
 		pm_rc_fast_isolate(p, event);
+		task = pm_rc_task(p, ev->tid[event], false);
+		if (task)
+			task->fast |= ev->arg2[event] != 0;
 		break;
 	case PM_EV_COMPACT_BEGIN:
 	case PM_EV_COMPACT_END:
 		task = pm_rc_task(p, ev->tid[event], ev->kind[event] == PM_EV_COMPACT_BEGIN);
 		if (task)
-			task->run = ev->kind[event] == PM_EV_COMPACT_BEGIN ? event : 0;
+			*task = (struct pm_rc_task){ task->tid, true, ev->kind[event] == PM_EV_COMPACT_BEGIN ? event : 0, false };
 		break;
 	default:
 		break;
@@ -407,15 +428,10 @@ static void begin_pass(struct pm_plan *p)
 	memset(p->head, 0, frames);
 	memset(p->last, 0, frames * sizeof(*p->last));
 	memset(p->last_order, 0, frames);
-	memset(p->current, 0xff, frames * sizeof(*p->current));
+	memcpy(p->current, p->first, frames * sizeof(*p->current));
 	memset(p->tasks, 0, sizeof(p->tasks));
 	memset(p->counts, 0, sizeof(p->counts));
 	memcpy(p->type, p->start_type, frames / PM_PAGEBLOCK_NR_PAGES + 1);
-	for (i = p->ev->n; i-- > 0;)
-		if ((p->ev->kind[i] <= PM_EV_EXTFRAG ? p->ev->kind[i] != PM_EV_FREE_BATCHED :
-						       p->ev->kind[i] == PM_EV_SET_MIGRATION_PTE || p->ev->kind[i] == PM_EV_REMOVE_MIGRATION_PTE) &&
-		    p->ev->pfn[i] < p->n_frames)
-			p->current[p->ev->pfn[i]] = (uint32_t)i;
 	for (i = 0; i < frames; i++)
 		p->bits[i] = !p->in->frame_flags || (p->in->frame_flags[i] >> 10 & 1);
 	p->live = 0;

@@ -114,6 +114,24 @@ static bool find_gone(struct pm_plan *p, uint32_t event)
 	return false;
 }
 
+/// Compaction found more in the range than we hold: a block that we gave to a fast_isolate before was still there.
+static void find_kept(struct pm_plan *p, uint32_t event, uint32_t missing)
+{
+	const struct pm_events *ev = p->ev;
+	uint32_t at;
+
+	for (at = ev->pfn[event]; at < ev->arg0[event] && missing; at++) {
+		uint32_t last = p->last[at], frames = 1u << p->last_order[at];
+
+		if (!last || ev->kind[last] != PM_EV_FAST_ISOLATE_FREE || frames > missing || pm_rc_last_in(p, at, p->last_order[at]) > last ||
+		    !pm_rc_none_free(p, at, p->last_order[at]))
+			continue;
+		p->kept[at] = event;
+		p->news++;
+		missing -= frames;
+	}
+}
+
 /// What a full scan found less or more than we hold is learnt.
 static void compare(struct pm_plan *p, uint32_t event, uint32_t ours)
 {
@@ -125,8 +143,10 @@ static void compare(struct pm_plan *p, uint32_t event, uint32_t ours)
 	if (p->fast) {
 		pm_rc_add_word(p, event, ev->pfn[event], ev->arg0[event], surplus, PM_NO_PFN32);
 	}
-	if (surplus < 0)
+	if (surplus < 0) {
 		p->counts[PM_RC_SCAN_OTHER]++;
+		find_kept(p, event, (uint32_t)-surplus);
+	}
 }
 
 void pm_rc_isolate(struct pm_plan *p, uint32_t event)

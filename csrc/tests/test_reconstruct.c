@@ -1,0 +1,505 @@
+/// The reconstruction, one mechanism at a time, on event lists small enough to follow by hand. One zone of 4096 frames, pageblock
+/// order 9; what is free at the start is said frame by frame.
+#include <string.h>
+
+#include "check.h"
+#include "pymigrate.h"
+
+enum { MAX_EVENTS = 64, FRAMES = 4096, FREE_BIT = 1 << 10, TASK = 7, OTHER = 8 };
+
+struct story {
+	struct pm_events ev;
+	uint64_t time_ns[MAX_EVENTS];
+	uint32_t tid[MAX_EVENTS], pfn[MAX_EVENTS], gfp[MAX_EVENTS], arg0[MAX_EVENTS], arg1[MAX_EVENTS], arg2[MAX_EVENTS];
+	uint16_t cpu[MAX_EVENTS];
+	uint8_t kind[MAX_EVENTS];
+	int8_t order[MAX_EVENTS], migratetype[MAX_EVENTS];
+	uint32_t flags[FRAMES];
+	uint32_t chunk_first_pfn[1];
+	uint64_t chunk_begin_ns[1], chunk_end_ns[1];
+	struct pm_resolve_input in;
+	struct pm_machine *m;
+	struct pm_reconstruct *r;
+	uint64_t counts[PM_NR_RC_CAUSES];
+};
+
+/// Adds an event at the next microsecond. The number of the event comes back.
+static size_t add(struct story *s, uint8_t kind, uint32_t pfn, int order)
+{
+	size_t i = s->ev.n++;
+
+	REQUIRE(i < MAX_EVENTS);
+	s->time_ns[i] = 1000 * (i + 1);
+	s->kind[i] = kind;
+	s->pfn[i] = pfn;
+	s->order[i] = (int8_t)order;
+	s->migratetype[i] = PM_MT_MOVABLE;
+	s->tid[i] = TASK;
+	return i;
+}
+
+static size_t add_range(struct story *s, uint8_t kind, uint32_t start, uint32_t end, uint32_t scanned, uint32_t taken)
+{
+	size_t i = add(s, kind, start, -1);
+
+	s->arg0[i] = end;
+	s->arg1[i] = scanned;
+	s->arg2[i] = taken;
+	return i;
+}
+
+/// A story begins with an event that says nothing.
+static struct story *begin(void)
+{
+	static struct story s;
+
+	memset(&s, 0, sizeof(s));
+	(void)add(&s, PM_EV_KSWAPD_WAKE, PM_NO_PFN32, 0);
+	return &s;
+}
+
+static void set_free(struct story *s, uint32_t pfn, uint32_t n)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		s->flags[pfn + i] = FREE_BIT;
+}
+
+static void plan(struct story *s)
+{
+	struct pm_zone_layout zone = { .kind = PM_ZONE_NORMAL, .start_pfn = 0, .spanned = FRAMES };
+	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .nr_cpus = 2, .start = PM_START_UNPLACED };
+
+	pm_settings_default(&layout.settings);
+	s->ev.time_ns = s->time_ns;
+	s->ev.tid = s->tid;
+	s->ev.cpu = s->cpu;
+	s->ev.kind = s->kind;
+	s->ev.order = s->order;
+	s->ev.migratetype = s->migratetype;
+	s->ev.pfn = s->pfn;
+	s->ev.gfp = s->gfp;
+	s->ev.arg0 = s->arg0;
+	s->ev.arg1 = s->arg1;
+	s->ev.arg2 = s->arg2;
+	s->in.events = &s->ev;
+	s->in.n_frames = FRAMES;
+	s->in.frame_flags = s->flags;
+	s->in.chunk_first_pfn = s->chunk_first_pfn;
+	s->in.chunk_begin_ns = s->chunk_begin_ns;
+	s->in.chunk_end_ns = s->chunk_end_ns;
+	REQUIRE(pm_machine_create(&layout, &s->m) == PM_OK);
+	REQUIRE(pm_reconstruct_create(s->m, &s->in, &s->r) == PM_OK);
+	pm_reconstruct_counts(s->r, s->counts);
+}
+
+/// Applies the events before `to`.
+static void play(struct story *s, size_t to)
+{
+	REQUIRE(pm_reconstruct_run(s->r, to) == PM_OK);
+}
+
+static uint64_t blocks(struct story *s, unsigned int order, unsigned int type)
+{
+	uint64_t counts[PM_NR_ORDERS * PM_NR_MIGRATETYPES];
+
+	REQUIRE(pm_free_blocks(s->m, 0, counts) == PM_OK);
+	return counts[order * PM_NR_MIGRATETYPES + type];
+}
+
+static uint64_t nr_free(struct story *s)
+{
+	struct pm_zone_info info;
+
+	REQUIRE(pm_zone_info(s->m, 0, &info) == PM_OK);
+	return info.nr_free;
+}
+
+static bool is_free(struct story *s, uint64_t pfn)
+{
+	struct pm_frame_info info;
+
+	REQUIRE(pm_frame_info(s->m, pfn, &info) == PM_OK);
+	return info.state == PM_STATE_FREE;
+}
+
+/// Nothing may be unexplained unless the story is about that.
+static void end(struct story *s, bool explained)
+{
+	char message[256] = "";
+	uint32_t i;
+
+	play(s, s->ev.n);
+	if (!CHECK(pm_machine_validate(s->m, message, sizeof(message)) == PM_OK))
+		fprintf(stderr, "  %s\n", message);
+	for (i = 0; explained && i < PM_RC_NR_UNEXPLAINED; i++)
+		if (!CHECK_EQ(s->counts[i], 0))
+			fprintf(stderr, "  %s\n", pm_reconstruct_cause_text(i));
+	pm_reconstruct_destroy(s->r);
+	pm_machine_destroy(s->m);
+}
+
+static void takes_and_gives(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 64, 16);
+	(void)add(s, PM_EV_ZONE_LOCKED, 64, 2);
+	(void)add(s, PM_EV_PCPU_DRAIN, 64, 2);
+	(void)add(s, PM_EV_FREE, 128, 5);
+	plan(s);
+	CHECK_EQ(blocks(s, 4, PM_MT_MOVABLE), 1);
+	play(s, 2);
+	CHECK_EQ(blocks(s, 2, PM_MT_MOVABLE), 1);
+	CHECK_EQ(blocks(s, 3, PM_MT_MOVABLE), 1);
+	play(s, 3);
+	CHECK_EQ(blocks(s, 4, PM_MT_MOVABLE), 1);
+	play(s, 4);
+	CHECK_EQ(nr_free(s), 48);
+	end(s, true);
+}
+
+/// What the reader of the snapshot saw of the events while it read does not matter: the last word on each frame counts.
+static void decides_the_snapshot_by_content(void)
+{
+	struct story *s = begin();
+	size_t last;
+
+	set_free(s, 64, 1);
+	s->in.n_chunks = 1;
+	(void)add(s, PM_EV_ZONE_LOCKED, 70, 0); /* older than the reading: ignored */
+	(void)add(s, PM_EV_ZONE_LOCKED, 64, 0);
+	(void)add(s, PM_EV_PCPU_DRAIN, 64, 0);
+	(void)add(s, PM_EV_PCPU_DRAIN, 65, 0);
+	last = add(s, PM_EV_KSWAPD_WAKE, PM_NO_PFN32, 0);
+	(void)add(s, PM_EV_ZONE_LOCKED, 64, 1);
+	s->chunk_begin_ns[0] = s->time_ns[2];
+	s->chunk_end_ns[0] = s->time_ns[4];
+	plan(s);
+	CHECK_EQ(pm_reconstruct_first(s->r), last);
+	CHECK_EQ(blocks(s, 1, PM_MT_MOVABLE), 1);
+	CHECK_EQ(nr_free(s), 2);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_BEFORE_SNAPSHOT], 4);
+}
+
+/// A FREE of a per-CPU order whose frame is taken from the free lists, with no drain between, went there directly.
+static void finds_direct_frees(void)
+{
+	struct story *s = begin();
+	size_t free_event;
+
+	free_event = add(s, PM_EV_FREE, 10, 0);
+	(void)add(s, PM_EV_ZONE_LOCKED, 10, 0);
+	(void)add(s, PM_EV_FREE, 20, 0); /* on the CPU's list: nothing moves */
+	plan(s);
+	play(s, free_event + 1);
+	CHECK_EQ(nr_free(s), 1);
+	play(s, free_event + 2);
+	CHECK_EQ(nr_free(s), 0);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_FREE_DIRECT], 1);
+}
+
+/// A list is drained from its tail: what was freed before a drained frame, in the middle of a refill, never was on it.
+static void finds_direct_frees_by_the_drains(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 64, 2);
+	(void)add(s, PM_EV_ZONE_LOCKED, 64, 0);
+	s->arg0[1] = 1;
+	(void)add(s, PM_EV_FREE, 10, 0); /* in an interrupt of the refill */
+	(void)add(s, PM_EV_ZONE_LOCKED, 65, 0);
+	(void)add(s, PM_EV_FREE, 12, 0);
+	(void)add(s, PM_EV_PCPU_DRAIN, 12, 0);
+	plan(s);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_FREE_DIRECT], 1);
+}
+
+static void follows_the_scanner(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 512, 4);
+	set_free(s, 520, 1);
+	set_free(s, 1024, 1);
+	set_free(s, 1025 + 14, 1);
+	set_free(s, 1024 + 64, 2);
+	(void)add_range(s, PM_EV_ISOLATE_FREE, 512, 1024, 512, 5);
+	/* Every 32nd frame: 1024 is seen, 1039 is not, 1088 is; 16 looks and one frame more. */
+	(void)add_range(s, PM_EV_ISOLATE_FREE, 1024, 1536, 17, 3);
+	plan(s);
+	play(s, 2);
+	CHECK_EQ(nr_free(s), 4);
+	play(s, 3);
+	CHECK_EQ(nr_free(s), 1);
+	CHECK(is_free(s, 1039));
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_SCAN_EXACT], 2);
+}
+
+/// A compound page of order 2 at the start shifts the looks by 3: 1536, 1571, 1603, ...
+static void steps_over_compound_pages(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 1536 + 32, 1);
+	set_free(s, 1536 + 35, 1);
+	(void)add_range(s, PM_EV_ISOLATE_FREE, 1536, 2048, 19, 1);
+	plan(s);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_SCAN_EXACT], 1);
+}
+
+static void finds_what_fast_isolate_took_beside_a_scan(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 512, 4);
+	set_free(s, 544, 8);
+	set_free(s, 2048, 8);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 8, 8);
+	(void)add_range(s, PM_EV_ISOLATE_FREE, 512, 1024, 512, 4);
+	plan(s);
+	play(s, 2);
+	CHECK_EQ(nr_free(s), 12);
+	CHECK(is_free(s, 2048));
+	CHECK(!is_free(s, 544));
+	end(s, true);
+}
+
+/// The one block of two that is freed later, without having been taken, was taken now.
+static void finds_what_fast_isolate_took_by_what_is_freed(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 544, 8);
+	set_free(s, 2048, 8);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 8, 8);
+	(void)add(s, PM_EV_FREE, 2048, 3);
+	(void)add(s, PM_EV_PCPU_DRAIN, 2048, 3);
+	(void)add(s, PM_EV_ZONE_LOCKED, 544, 3);
+	plan(s);
+	play(s, 2);
+	CHECK(!is_free(s, 2048));
+	CHECK(is_free(s, 544));
+	play(s, 4);
+	CHECK(is_free(s, 2048));
+	end(s, true);
+	CHECK(s->counts[PM_RC_PASSES] > 1);
+}
+
+/// Nothing tells: a block that nobody speaks of again is as good as another, and the counts are right.
+static void takes_a_silent_block(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 544, 8);
+	set_free(s, 2048, 8);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 8, 8);
+	(void)add(s, PM_EV_ZONE_LOCKED, 544, 0);
+	plan(s);
+	play(s, 2);
+	CHECK(is_free(s, 544));
+	CHECK_EQ(nr_free(s), 8);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_FAST_SILENT], 1);
+}
+
+/// What one compaction maps, no other took.
+static void leaves_a_block_to_the_task_that_fills_it(void)
+{
+	struct story *s = begin();
+	size_t i;
+
+	set_free(s, 544, 1);
+	set_free(s, 2048, 1);
+	i = add(s, PM_EV_COMPACT_BEGIN, 0, -1);
+	s->tid[i] = OTHER;
+	(void)add(s, PM_EV_COMPACT_BEGIN, 0, -1);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 1, 1);
+	i = add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 1, 1);
+	s->tid[i] = OTHER;
+	i = add(s, PM_EV_REMOVE_MIGRATION_PTE, 544, 0);
+	s->tid[i] = OTHER;
+	(void)add(s, PM_EV_REMOVE_MIGRATION_PTE, 2048, 0);
+	(void)add(s, PM_EV_COMPACT_END, 0, -1);
+	i = add(s, PM_EV_COMPACT_END, 0, -1);
+	s->tid[i] = OTHER;
+	plan(s);
+	play(s, 4);
+	CHECK(is_free(s, 544));
+	CHECK(!is_free(s, 2048));
+	end(s, true);
+}
+
+/// The drain that completes a block gives it to the compacting task; only its ALLOC tells.
+static void finds_captured_blocks(void)
+{
+	struct story *s = begin();
+	size_t drain;
+
+	set_free(s, 64, 3);
+	drain = add(s, PM_EV_PCPU_DRAIN, 67, 0);
+	(void)add(s, PM_EV_KSWAPD_WAKE, PM_NO_PFN32, 0);
+	(void)add(s, PM_EV_ALLOC, 64, 2);
+	plan(s);
+	CHECK_EQ(nr_free(s), 3);
+	play(s, drain + 1);
+	CHECK_EQ(nr_free(s), 0);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_CAPTURE], 1);
+}
+
+/// A capture of another type is announced before the drain.
+static void finds_announced_captures(void)
+{
+	struct story *s = begin();
+	size_t i;
+
+	set_free(s, 64, 3);
+	i = add(s, PM_EV_EXTFRAG, 64, 2);
+	s->arg0[i] = 2;
+	s->arg1[i] = PM_MT_RECLAIMABLE;
+	(void)add(s, PM_EV_PCPU_DRAIN, 67, 0);
+	(void)add(s, PM_EV_ALLOC, 64, 2);
+	plan(s);
+	play(s, i + 2);
+	CHECK_EQ(nr_free(s), 0);
+	end(s, true);
+}
+
+/// A destination that migration did not use goes back to compaction's own list first, and to the free lists at its end.
+static void knows_what_compaction_keeps(void)
+{
+	struct story *s = begin();
+	size_t held;
+
+	set_free(s, 512, 16);
+	(void)add(s, PM_EV_COMPACT_BEGIN, 0, -1);
+	(void)add_range(s, PM_EV_ISOLATE_FREE, 512, 1024, 512, 16);
+	held = add(s, PM_EV_FREE, 512, 4);
+	(void)add(s, PM_EV_MIGRATE_PAGES, PM_NO_PFN32, -1);
+	(void)add(s, PM_EV_FREE, 512, 4);
+	(void)add(s, PM_EV_COMPACT_END, 0, -1);
+	plan(s);
+	play(s, held + 1);
+	CHECK_EQ(nr_free(s), 0);
+	play(s, held + 3);
+	CHECK_EQ(nr_free(s), 16);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_FREE_HELD], 1);
+}
+
+/// A claim of a whole pageblock is told by extfrag alone, one of less by zone_locked as well; both change the type.
+static void follows_claims(void)
+{
+	struct story *s = begin();
+	size_t i;
+
+	set_free(s, 512, 512);
+	i = add(s, PM_EV_EXTFRAG, 512, 0);
+	s->migratetype[i] = PM_MT_UNMOVABLE;
+	s->arg0[i] = 9;
+	s->arg1[i] = PM_MT_MOVABLE;
+	s->arg2[i] = 1;
+	i = add(s, PM_EV_ZONE_LOCKED, 514, 1);
+	s->migratetype[i] = PM_MT_RECLAIMABLE;
+	i = add(s, PM_EV_EXTFRAG, 514, 1);
+	s->migratetype[i] = PM_MT_RECLAIMABLE;
+	s->arg0[i] = 1;
+	s->arg1[i] = PM_MT_UNMOVABLE;
+	s->arg2[i] = 1;
+	plan(s);
+	CHECK_EQ(blocks(s, 9, PM_MT_MOVABLE), 1);
+	play(s, 2);
+	CHECK_EQ(blocks(s, 8, PM_MT_UNMOVABLE), 1);
+	play(s, 4);
+	CHECK_EQ(blocks(s, 8, PM_MT_RECLAIMABLE), 1);
+	CHECK_EQ(nr_free(s), 509);
+	end(s, true);
+}
+
+static void counts_what_it_cannot_explain(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 64, 4);
+	(void)add(s, PM_EV_ZONE_LOCKED, 100, 0);	/* not free */
+	(void)add(s, PM_EV_ZONE_LOCKED, 66, 0);		/* inside a block */
+	(void)add(s, PM_EV_PCPU_DRAIN, 64, 0);		/* free already */
+	(void)add(s, PM_EV_ZONE_LOCKED, 65, 1);		/* not aligned */
+	(void)add(s, PM_EV_ZONE_LOCKED, FRAMES, 0);	/* outside */
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 4096, 256, 256);
+	(void)add_range(s, PM_EV_ISOLATE_FREE, 1024, 1536, 512, 9);
+	plan(s);
+	CHECK_EQ(s->counts[PM_RC_TAKE_OWNED], 1);
+	CHECK_EQ(s->counts[PM_RC_TAKE_INSIDE], 1);
+	CHECK_EQ(s->counts[PM_RC_GIVE_FREE], 1);
+	CHECK_EQ(s->counts[PM_RC_MALFORMED], 2);
+	CHECK_EQ(s->counts[PM_RC_FAST_UNKNOWN], 1);
+	CHECK_EQ(s->counts[PM_RC_SCAN_OTHER], 1);
+	end(s, false);
+}
+
+/// A reader that stamped in the middle of a refill got the zone lock at its end.
+static void places_a_reader_behind_the_lock(void)
+{
+	struct story *s = begin();
+	size_t i;
+
+	(void)add(s, PM_EV_ZONE_LOCKED, 64, 0);
+	i = add(s, PM_EV_ZONE_LOCKED, 65, 0);
+	(void)add(s, PM_EV_ZONE_LOCKED, 66, 0);
+	(void)add(s, PM_EV_ALLOC, 64, 0);
+	set_free(s, 64, 4);
+	plan(s);
+	CHECK_EQ(pm_events_seen(&s->ev, s->time_ns[i], 0), 4);
+	CHECK_EQ(pm_events_seen(&s->ev, 0, 0), 0);
+	CHECK_EQ(pm_events_seen(&s->ev, s->time_ns[4], 0), 5);
+	end(s, true);
+}
+
+static void refuses_bad_input(void)
+{
+	struct story *s = begin();
+	struct pm_reconstruct *r;
+
+	plan(s);
+	CHECK_EQ(pm_reconstruct_run(s->r, s->ev.n + 1), PM_ERR_INVAL);
+	s->in.n_frames = 10;
+	CHECK_EQ(pm_reconstruct_create(s->m, &s->in, &r), PM_ERR_INVAL);
+	s->in.n_frames = FRAMES;
+	s->in.n_chunks = 1;
+	s->chunk_first_pfn[0] = FRAMES + 1;
+	CHECK_EQ(pm_reconstruct_create(s->m, &s->in, &r), PM_ERR_INVAL);
+	CHECK(pm_reconstruct_cause_text(PM_NR_RC_CAUSES) != NULL);
+	CHECK_EQ(pm_reconstruct_operations(s->r), 0);
+	end(s, true);
+	pm_reconstruct_destroy(NULL);
+}
+
+int main(void)
+{
+	RUN(takes_and_gives);
+	RUN(decides_the_snapshot_by_content);
+	RUN(finds_direct_frees);
+	RUN(finds_direct_frees_by_the_drains);
+	RUN(follows_the_scanner);
+	RUN(steps_over_compound_pages);
+	RUN(finds_what_fast_isolate_took_beside_a_scan);
+	RUN(finds_what_fast_isolate_took_by_what_is_freed);
+	RUN(takes_a_silent_block);
+	RUN(leaves_a_block_to_the_task_that_fills_it);
+	RUN(finds_captured_blocks);
+	RUN(finds_announced_captures);
+	RUN(knows_what_compaction_keeps);
+	RUN(follows_claims);
+	RUN(counts_what_it_cannot_explain);
+	RUN(places_a_reader_behind_the_lock);
+	RUN(refuses_bad_input);
+	return check_result();
+}
