@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pymigrate.gfp import FrameState, Gfp, MigrateType, Place, ZoneKind
     from pymigrate.layout import Settings, Zone
     from pymigrate.machine import Machine
+    from pymigrate.recording import Recording
+    from pymigrate.replaying import ModeResult, Policy, ReplayResult, replay
 
 try:
     __version__ = _version("pymigrate")
@@ -27,14 +29,19 @@ __all__ = [
     "Gfp",
     "Machine",
     "MigrateType",
+    "ModeResult",
     "OutOfMemoryError",
     "Place",
+    "Policy",
     "PymigrateError",
+    "Recording",
     "RecordingError",
+    "ReplayResult",
     "Settings",
     "Zone",
     "ZoneKind",
     "__version__",
+    "replay",
 ]
 
 # name -> module, imported when the name is first used, so that `pymigrate --help` does not wait for numpy. A type
@@ -43,6 +50,8 @@ _LAZY: dict[str, str] = {
     **dict.fromkeys(("FrameState", "Gfp", "MigrateType", "Place", "ZoneKind"), "pymigrate.gfp"),
     **dict.fromkeys(("Settings", "Zone"), "pymigrate.layout"),
     "Machine": "pymigrate.machine",
+    "Recording": "pymigrate.recording",
+    **dict.fromkeys(("ModeResult", "Policy", "ReplayResult", "replay"), "pymigrate.replaying"),
 }
 
 

@@ -11,10 +11,10 @@ from pymigrate._core import ffi, lib
 from pymigrate.errors import check
 from pymigrate.machine import Machine
 from pymigrate.recording import Recording
+from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.policy import Policy
 from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.session import Options, Session, settings_of, zones_of
-from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.start import StartState, start_state
 from pymigrate.replaying.ticks import background
 

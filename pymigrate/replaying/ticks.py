@@ -1,7 +1,7 @@
 """When each CPU's vmstat timer ran, so that its per-CPU lists decay in a simulation when they did in the kernel.
 
-The timer runs once a second, rounded to whole jiffies, and no event names it. But where it had something to drain, the
-recording has a burst of drains by a thread that was not freeing. From those the phase of each CPU's timer follows; where
+The timer runs once a second, rounded to whole jiffies, and no event names it. But where it had something to drain,
+the recording has a burst of drains by a thread that was not freeing. From those the phase of each timer follows; where
 none is near a second's point, the timer is taken to have run there with nothing to do.
 """
 
