@@ -161,6 +161,18 @@ static void the_scalar_form(void)
 	rig_destroy(m);
 }
 
+static void the_tables(void)
+{
+	struct pm_machine *m = rig_one_zone(1024, 1, rig_bare());
+	const uint32_t *frames = pm_frame_table(m);
+	const uint8_t *pageblocks = pm_pageblock_table(m);
+
+	CHECK_EQ(rig_alloc(m, 9, RIG_RECLAIMABLE), 0);
+	CHECK_EQ(frames[0], 3 << 8 | PM_MT_RECLAIMABLE << 4 | 9);
+	CHECK_EQ(pageblocks[16 + 10], 9); /* the second pageblock is a free block */
+	rig_destroy(m);
+}
+
 static void looking_past_the_last_zone(void)
 {
 	struct pm_machine *m = rig_one_zone(1024, 1, rig_bare());
@@ -180,6 +192,7 @@ int main(void)
 	RUN(states_of_frames);
 	RUN(occupancy);
 	RUN(the_scalar_form);
+	RUN(the_tables);
 	RUN(looking_past_the_last_zone);
 	return check_result();
 }

@@ -189,6 +189,65 @@ static void fixed_sizes(void)
 	rig_destroy(m);
 }
 
+static uint64_t draw(uint64_t *random, uint64_t below)
+{
+	*random ^= *random << 13;
+	*random ^= *random >> 7;
+	*random ^= *random << 17;
+	return (*random >> 11) % below;
+}
+
+/// One block at a time has a quick way of its own through the lists; it must do what a bulk request for one block does, to the frame.
+static void one_by_one_is_like_bulk(void)
+{
+	enum { HELD = 3000, STEPS = 40000 };
+	static const uint32_t flags[] = { RIG_MOVABLE, RIG_UNMOVABLE, RIG_RECLAIMABLE, PM_GFP_ATOMIC };
+	static uint64_t held[HELD];
+	static uint32_t held_order[HELD];
+	struct pm_settings settings;
+	struct pm_machine *a, *b;
+	uint64_t random = 0x9e3779b97f4a7c15u, pfn;
+	uint32_t nr = 0, i;
+	size_t n;
+
+	pm_settings_default(&settings);
+	settings.min_free_kbytes = 2048;
+	a = rig_one_zone(32768, 2, settings);
+	b = rig_one_zone(32768, 2, settings);
+	for (i = 0; i < STEPS; i++) {
+		uint32_t cpu = (uint32_t)draw(&random, 2);
+
+		if (nr < HELD && draw(&random, 5) < (i / 5000 % 2 ? 1 : 4)) {
+			uint32_t order = draw(&random, 3) ? 0 : draw(&random, 8) ? (uint32_t)draw(&random, 5) : 9, gfp = flags[draw(&random, 4)];
+			uint64_t other = UINT64_MAX;
+			enum pm_status status = pm_alloc(a, cpu, order, gfp, &pfn);
+
+			CHECK_EQ(pm_alloc_bulk(b, cpu, order, gfp, 1, &other, &n), status);
+			if (status != PM_OK)
+				continue;
+			REQUIRE(CHECK_EQ(other, pfn));
+			held[nr] = pfn;
+			held_order[nr++] = order;
+		} else if (nr) {
+			uint32_t k = (uint32_t)draw(&random, nr);
+
+			CHECK_EQ(pm_free(a, cpu, held[k], held_order[k]), PM_OK);
+			CHECK_EQ(pm_free_bulk(b, cpu, held_order[k], 1, &held[k], &n), PM_OK);
+			held[k] = held[--nr];
+			held_order[k] = held_order[nr];
+		}
+		if (i % 1000 == 0) {
+			struct pm_pcp_info x = rig_pcp(a, cpu, 0), y = rig_pcp(b, cpu, 0);
+
+			CHECK(memcmp(&x, &y, sizeof(x)) == 0);
+		}
+	}
+	CHECK_EQ(rig_counters(a).alloc, rig_counters(b).alloc);
+	CHECK(rig_counters(a).fail_watermark + rig_counters(a).fail_no_block > 0);
+	rig_destroy(a);
+	rig_destroy(b);
+}
+
 static void arguments(void)
 {
 	struct pm_machine *m = gibibyte(2);
@@ -215,6 +274,7 @@ int main(void)
 	RUN(high_orders_in_a_row_go_back);
 	RUN(decay);
 	RUN(fixed_sizes);
+	RUN(one_by_one_is_like_bulk);
 	RUN(arguments);
 	return check_result();
 }
