@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-from model import PAGEBLOCK, Block, Model, RefusedError
+from model import PAGEBLOCK, PAGEBLOCK_ORDER, Block, Model, RefusedError
 
 from pymigrate import FrameError, Gfp, Machine, MigrateType, OutOfMemoryError, Settings, ZoneKind
 from pymigrate._core import lib
@@ -29,6 +29,7 @@ GFP = {
     int(MigrateType.MOVABLE): int(Gfp.HIGHUSER_MOVABLE),
     int(MigrateType.RECLAIMABLE): int(Gfp.KERNEL | Gfp.RECLAIMABLE),
 }
+NO_FRAME = 0xFFFFFFFF
 # start, end, holes, reserved
 LAYOUTS: tuple[tuple[int, int, tuple[range, ...], tuple[range, ...]], ...] = (
     (0, 1024, (), ()),
@@ -160,6 +161,17 @@ class ExactPlacement(RuleBasedStateMachine):
         assert self.machine.frame_states().tobytes() == self.model.states()
         blocks = self.machine.free_blocks()[0]
         assert {key: int(blocks[key]) for key in self.model.lists} == {k: len(v) for k, v in self.model.lists.items()}
+        self._same_order()
+
+    def _same_order(self) -> None:
+        """Every list has its blocks in the model's order: what comes first is handed out first."""
+        frames, pageblocks = self.machine.frame_table, self.machine.pageblock_table
+        for (order, _), pfns in self.model.lists.items():
+            if not pfns:
+                continue
+            links = frames[pfns] if order < PAGEBLOCK_ORDER else pageblocks[[pfn // PAGEBLOCK for pfn in pfns]]
+            assert links["next"].tolist() == [*pfns[1:], NO_FRAME]
+            assert links["prev"].tolist() == [NO_FRAME, *pfns[:-1]]
 
     def teardown(self) -> None:
         if hasattr(self, "machine"):
@@ -175,6 +187,7 @@ class WithPerCpuLists(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.held: dict[int, Block] = {}
+        self.taken = bytearray(self.FRAMES)
 
     @initialize(
         batch=st.sampled_from([None, 1, 4, 31]), high=st.sampled_from([None, 0, 8, 200]), mark=st.sampled_from([0, 128])
@@ -193,8 +206,13 @@ class WithPerCpuLists(RuleBasedStateMachine):
         block = Block(pfn, order, 0)
         assert pfn % (1 << order) == 0
         assert block.end <= self.FRAMES
-        assert not any(other.pfn < block.end and pfn < other.end for other in self.held.values())
+        assert not any(self.taken[pfn : block.end])
+        self.taken[pfn : block.end] = bytes([1]) * (1 << order)
         self.held[pfn] = block
+
+    def _drop(self, pfn: int) -> None:
+        block = self.held.pop(pfn)
+        self.taken[pfn : block.end] = bytes(1 << block.order)
 
     def _room(self, order: int) -> bool:
         states = self.machine.frame_states()
@@ -227,7 +245,7 @@ class WithPerCpuLists(RuleBasedStateMachine):
     @rule(block=consumes(blocks), cpu=st.integers(0, 1))
     def free(self, block: tuple[int, int], cpu: int) -> None:
         self.machine.free(*block, cpu=cpu)
-        del self.held[block[0]]
+        self._drop(block[0])
         with pytest.raises(FrameError):
             self.machine.free(*block, cpu=1 - cpu)
 
@@ -240,7 +258,7 @@ class WithPerCpuLists(RuleBasedStateMachine):
         self.machine.validate()
         self.machine.free_bulk(pfns[::-1], order, cpu=back)
         for pfn in pfns.tolist():
-            del self.held[pfn]
+            self._drop(pfn)
 
     @rule(pfn=frames, order=orders, cpu=st.integers(0, 1))
     def free_anything(self, pfn: int, order: int, cpu: int) -> None:
@@ -280,7 +298,7 @@ class WithPerCpuLists(RuleBasedStateMachine):
 
 
 _settings = settings(
-    max_examples=1000 if LONG else 150 if RELEASE else 8,
+    max_examples=1000 if LONG else 80 if RELEASE else 8,
     stateful_step_count=60 if LONG else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
