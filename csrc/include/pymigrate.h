@@ -647,6 +647,17 @@ PM_API PM_NODISCARD enum pm_status pm_reconstruct_run(struct pm_reconstruct *r, 
 /// The counts of enum pm_reconstruct_cause: PM_NR_RC_CAUSES numbers. Of the whole recording, whatever was run so far.
 PM_API void pm_reconstruct_counts(const struct pm_reconstruct *r, uint64_t *ret);
 
+/// Our policy one step at a time: for each block that a request took from the free lists, what it would have done with the lists as they
+/// then stood.
+struct pm_policy_steps {
+	uint64_t compared;	 ///< blocks
+	uint64_t same;		 ///< it would have given this very block
+	uint64_t fallback[5][5]; ///< it would have fallen back: [requested type][type of the pageblock it would have taken from]
+};
+
+/// Of the events run so far.
+PM_API void pm_reconstruct_steps(const struct pm_reconstruct *r, struct pm_policy_steps *ret);
+
 /// A few words for a cause. Static storage; never NULL.
 PM_API const char *pm_reconstruct_cause_text(uint32_t cause);
 

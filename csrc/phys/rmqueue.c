@@ -166,6 +166,16 @@ static struct pm_pfn peek_claim(struct pm_machine *m, struct pm_zone *zone, unsi
 	return pm_pfn_nil();
 }
 
+bool pm_rmqueue_has_own(const struct pm_zone *zone, unsigned int order, unsigned int migratetype)
+{
+	unsigned int o;
+
+	for (o = order; o < PM_NR_ORDERS; o++)
+		if (zone->area[o].list[migratetype].first != PM_NIL_PFN)
+			return true;
+	return false;
+}
+
 struct pm_pfn pm_rmqueue_peek(struct pm_machine *m, struct pm_zone *zone, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
 {
 	struct pm_pfn pfn;

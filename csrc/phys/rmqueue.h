@@ -15,4 +15,7 @@ struct pm_pfn pm_rmqueue(struct pm_machine *m, struct pm_zone *zone, unsigned in
 struct pm_pfn pm_rmqueue_peek(struct pm_machine *m, struct pm_zone *zone, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
 	PM_REQUIRES(zone->lock);
 
+/// Is there a block of at least `order` on the request's own lists, so that it does not fall back?
+bool pm_rmqueue_has_own(const struct pm_zone *zone, unsigned int order, unsigned int migratetype) PM_REQUIRES(zone->lock);
+
 #endif

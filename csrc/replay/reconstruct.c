@@ -5,12 +5,15 @@
 
 #include "phys/buddy.h"
 #include "phys/pageblock.h"
+#include "phys/rmqueue.h"
 #include "replay/reconstruct.h"
 
 struct pm_reconstruct {
 	struct pm_machine *m;
 	struct pm_plan plan;
 	size_t next; ///< operation
+	struct pm_policy_steps steps;
+	uint32_t compared; ///< the last event that our policy was asked about
 };
 
 static enum pm_status check_input(const struct pm_machine *m, const struct pm_resolve_input *in)
@@ -54,9 +57,10 @@ static enum pm_status make_plan(struct pm_plan *p, const struct pm_machine *m, c
 	p->start_type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
 	p->next = malloc(events * sizeof(*p->next));
 	p->follow = malloc(events * sizeof(*p->follow));
+	p->rest = calloc(events, sizeof(*p->rest));
 	p->until = malloc(events * sizeof(*p->until));
 	p->learnt = calloc(events, 1);
-	if (!p->head || !p->bits || !p->last || !p->last_order || !p->current || !p->first || !p->spare || !p->kept || !p->type || !p->start_type || !p->next || !p->follow || !p->until || !p->learnt)
+	if (!p->head || !p->bits || !p->last || !p->last_order || !p->current || !p->first || !p->spare || !p->kept || !p->type || !p->start_type || !p->next || !p->follow || !p->rest || !p->until || !p->learnt)
 		return PM_ERR_NOMEM;
 	/* Past the last frame: nothing is ever said of it. */
 	memset(p->current, 0xff, frames * sizeof(*p->current));
@@ -103,6 +107,7 @@ void pm_reconstruct_destroy(struct pm_reconstruct *r)
 	free(p->start_type);
 	free(p->next);
 	free(p->follow);
+	free(p->rest);
 	free(p->until);
 	free(p->learnt);
 	free(p->captures);
@@ -124,6 +129,7 @@ enum pm_status pm_reconstruct_create(struct pm_machine *m, const struct pm_resol
 	if (!r)
 		return PM_ERR_NOMEM;
 	r->m = m;
+	r->compared = PM_NO_PFN32;
 	status = make_plan(&r->plan, m, input);
 	if (!status)
 		status = load_start(r);
@@ -147,11 +153,36 @@ static void retype(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn
 	pm_pageblock_move_free(m, zone, pfn, type);
 }
 
-static void apply(struct pm_machine *m, struct pm_zone *zone, const struct pm_rc_op *op)
+/// A request is about to take a block: would our policy, from the lists as they stand, have given this very one? Asked once for each event,
+/// before the first thing that it does: a claim retypes its pageblock, then takes.
+static void compare(struct pm_reconstruct *r, struct pm_zone *zone, uint32_t i) PM_REQUIRES(zone->lock)
 {
+	const struct pm_events *ev = r->plan.ev;
+	int type = ev->migratetype[i];
+	struct pm_pfn choice;
+	unsigned int order;
+
+	if ((ev->kind[i] != PM_EV_ZONE_LOCKED && ev->kind[i] != PM_EV_EXTFRAG) || i == r->compared || ev->order[i] < 0 || ev->order[i] > PM_MAX_ORDER)
+		return;
+	if (type < 0 || type >= PM_NR_PCP_TYPES)
+		return;
+	r->compared = i;
+	order = (unsigned int)ev->order[i];
+	choice = pm_rmqueue_peek(r->m, zone, order, (unsigned int)type, 0);
+	r->steps.compared++;
+	r->steps.same += pm_pfn_eq(choice, pm_pfn(ev->pfn[i]));
+	if (!pm_pfn_is_nil(choice) && !pm_rmqueue_has_own(zone, order, (unsigned int)type))
+		r->steps.fallback[type][pm_pageblock_type(pm_pageblock_of(r->m, choice))]++;
+}
+
+static void apply(struct pm_reconstruct *r, struct pm_zone *zone, const struct pm_rc_op *op)
+{
+	struct pm_machine *m = r->m;
 	struct pm_pfn pfn = pm_pfn(op->pfn);
 
 	pm_lock(&zone->lock);
+	if (op->kind != PM_RC_GIVE)
+		compare(r, zone, op->event);
 	switch (op->kind) {
 	/* What is not on the free lists is nowhere: nobody says who owns it, and frames of per-CPU lists are not told apart. */
 	case PM_RC_TAKE:
@@ -179,7 +210,7 @@ enum pm_status pm_reconstruct_run(struct pm_reconstruct *r, size_t to)
 		struct pm_zone *zone = pm_zone_of(r->m, op->pfn);
 
 		if (zone)
-			apply(r->m, zone, op);
+			apply(r, zone, op);
 	}
 	return PM_OK;
 }
@@ -192,6 +223,11 @@ size_t pm_reconstruct_first(const struct pm_reconstruct *r)
 size_t pm_reconstruct_operations(const struct pm_reconstruct *r)
 {
 	return r->plan.nr_ops;
+}
+
+void pm_reconstruct_steps(const struct pm_reconstruct *r, struct pm_policy_steps *ret)
+{
+	*ret = r->steps;
 }
 
 void pm_reconstruct_counts(const struct pm_reconstruct *r, uint64_t *ret)

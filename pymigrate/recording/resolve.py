@@ -107,6 +107,26 @@ def _initial(resolve: Any, first_id: int) -> InitialAllocations:
     )
 
 
+def resolve_input(
+    events: Events, *, frame_flags: NDArray[np.uint32], frame_times: FrameTimes
+) -> tuple[Any, list[Any]]:
+    """A `struct pm_resolve_input *` over the arrays, without copies, and what must be kept alive while it is used."""
+    c_events, keep = events.as_c()
+    source = ffi.new("struct pm_resolve_input *")
+    arrays = {
+        "frame_flags": ("uint32_t[]", frame_flags),
+        "chunk_first_pfn": ("uint32_t[]", frame_times.first_pfn),
+        "chunk_begin_ns": ("uint64_t[]", frame_times.begin_ns),
+        "chunk_end_ns": ("uint64_t[]", frame_times.end_ns),
+    }
+    for name, (ctype, array) in arrays.items():
+        keep.append(ffi.from_buffer(ctype, np.ascontiguousarray(array)))
+        setattr(source, name, keep[-1])
+    source.events, source.n_frames, source.n_chunks = c_events, len(frame_flags), len(frame_times)
+    keep.append(source)
+    return source, keep
+
+
 def resolve_allocations(
     events: Events, *, frame_flags: NDArray[np.uint32], frame_times: FrameTimes
 ) -> tuple[Events, InitialAllocations, ResolveStats]:
@@ -126,18 +146,7 @@ def resolve_allocations(
     """
     allocation = np.empty(len(events), np.uint32)
     resolution = np.empty(len(events), np.uint8)
-    c_events, keep = events.as_c()
-    source = ffi.new("struct pm_resolve_input *")
-    arrays = {
-        "frame_flags": ("uint32_t[]", frame_flags),
-        "chunk_first_pfn": ("uint32_t[]", frame_times.first_pfn),
-        "chunk_begin_ns": ("uint64_t[]", frame_times.begin_ns),
-        "chunk_end_ns": ("uint64_t[]", frame_times.end_ns),
-    }
-    for name, (ctype, array) in arrays.items():
-        keep.append(ffi.from_buffer(ctype, np.ascontiguousarray(array)))
-        setattr(source, name, keep[-1])
-    source.events, source.n_frames, source.n_chunks = c_events, len(frame_flags), len(frame_times)
+    source, _keep = resolve_input(events, frame_flags=frame_flags, frame_times=frame_times)
     handle = ffi.new("struct pm_resolve **")
     check(
         lib.pm_resolve_allocations(

@@ -8,6 +8,7 @@ from typing import Literal
 from pymigrate.errors import ArgumentError
 from pymigrate.recording import Recording
 from pymigrate.replaying.policy import Policy
+from pymigrate.replaying.reconstruct import reconstruct
 from pymigrate.replaying.result import ModeResult, ReplayResult
 from pymigrate.replaying.scores import Scores, score
 from pymigrate.replaying.session import Options, Progress
@@ -17,7 +18,10 @@ __all__ = ["ModeResult", "Policy", "ReplayResult", "Scores", "replay", "score"]
 
 Mode = Literal["simulate", "reconstruct", "both"]
 
-RUNNERS: dict[str, Callable[[Recording, Policy, Options], tuple[ModeResult, bool]]] = {"simulate": simulate}
+RUNNERS: dict[str, Callable[[Recording, Policy, Options], tuple[ModeResult, bool]]] = {
+    "reconstruct": reconstruct,
+    "simulate": simulate,
+}
 
 
 def replay(

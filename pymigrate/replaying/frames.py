@@ -200,3 +200,23 @@ def _apply(recording: Recording, index: I64, place: U8, last: U32) -> None:
     frames, event = frames[counts], event[counts]
     place[frames] = places_after(events, event)
     last[frames] = event.astype(np.uint32)
+
+
+def runs(flags: Bools) -> I64:
+    """Runs of set flags as [start, end) rows.
+
+    Example:
+        >>> import numpy as np
+        >>> runs(np.array([False, True, True, False, True])).tolist()
+        [[1, 3], [4, 5]]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
+    return edges.reshape(-1, 2).astype(np.int64)
+
+
+def layout_ranges(recording: Recording, place: U8) -> tuple[I64, I64]:
+    """The holes within zones, and the reserved frames, as [start, end) rows."""
+    inside = np.zeros(len(place), np.bool_)
+    for span in recording.zones:
+        inside[span.start_pfn : span.start_pfn + span.spanned] = True
+    return runs(inside & (place == HOLE)), runs(place == RESERVED)

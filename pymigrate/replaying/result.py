@@ -27,7 +27,8 @@ class ModeResult:
         free: Our free blocks, shape (S, Z, O, T).
         kernel_free: The kernel's, shape (S, Z, O).
         scores: How far ours are from the kernel's; None where the recording has no sample in the replayed time.
-        claims: Our CLAIM fallbacks by requested type and type of the block, shape (T, T).
+        claims: Our CLAIM fallbacks by requested type and type of the block, shape (T, T). For ``"reconstruct"`` all the
+            fallbacks that our policy would have chosen, one step at a time.
         steals: Our STEAL fallbacks.
         kernel_fallbacks: The recorded `mm_page_alloc_extfrag` events by type pair, shape (T, T).
         counts: What happened, by name: requests, failures, unresolved events by cause.

@@ -24,16 +24,15 @@ from pymigrate.recording.proctext import ZoneInfo
 from pymigrate.replaying.frames import (
     COSTLY_ORDER,
     FREE,
-    HOLE,
     NONE,
     PAGEBLOCK_ORDER,
     PCP,
-    RESERVED,
     USED,
     FrameStates,
     aligned_blocks,
     expand,
     frame_states,
+    layout_ranges,
     pcp_order,
     snapshot_moment,
 )
@@ -110,18 +109,6 @@ class StartState:
     reserved: I64
     pcp_high: I64
     report: StartReport
-
-
-def runs(flags: NDArray[np.bool_]) -> I64:
-    """Runs of set flags as [start, end) rows.
-
-    Example:
-        >>> import numpy as np
-        >>> runs(np.array([False, True, True, False, True])).tolist()
-        [[1, 3], [4, 5]]
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    return edges.reshape(-1, 2).astype(np.int64)
 
 
 class _Builder:
@@ -423,15 +410,13 @@ class _Builder:
             migratetype=np.concatenate((np.zeros(len(free_pfn), np.uint8), pcp_mt, used_mt)),
             cpu=np.concatenate((np.zeros(len(free_pfn), np.uint16), pcp_cpu, np.zeros(len(used_pfn), np.uint16))),
         )
-        inside = np.zeros(self.n, np.bool_)
-        for span in self.recording.zones:
-            inside[span.start_pfn : span.start_pfn + span.spanned] = True
+        holes, reserved = layout_ranges(self.recording, self.place)
         return StartState(
             frames=self.frames,
             blocks=blocks,
             pageblock_types=types,
-            holes=runs(inside & (self.place == HOLE)),
-            reserved=runs(self.place == RESERVED),
+            holes=holes,
+            reserved=reserved,
             pcp_high=self.pcp_high(),
             report=StartReport(
                 pcp_known=self.known_pcp,

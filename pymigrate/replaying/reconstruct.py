@@ -1,0 +1,86 @@
+"""Reconstruct: every event is applied to the very frames that it names.
+
+No policy of ours takes part. Where the events are complete, the free lists are the kernel's at every moment; what they
+do not explain is counted by cause. On the way our policy is asked at each step which frame it would have given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymigrate._core import ffi, lib
+from pymigrate.errors import check
+from pymigrate.machine import Machine
+from pymigrate.recording import Recording
+from pymigrate.recording.resolve import resolve_input
+from pymigrate.replaying.frames import frame_states, layout_ranges, snapshot_moment
+from pymigrate.replaying.policy import Policy
+from pymigrate.replaying.result import ModeResult
+from pymigrate.replaying.session import Options, Session, settings_of, zones_of
+
+
+def _counts(handle: object) -> dict[str, int]:
+    """The counts by cause; names of what stays unexplained begin with ``unresolved``."""
+    raw = ffi.new("uint64_t[]", int(lib.PM_NR_RC_CAUSES))
+    lib.pm_reconstruct_counts(handle, raw)
+    counts: dict[str, int] = {}
+    for cause in range(lib.PM_NR_RC_CAUSES):
+        text = ffi.string(lib.pm_reconstruct_cause_text(cause)).decode()
+        name = f"unresolved.{text}" if cause < lib.PM_RC_NR_UNEXPLAINED else text
+        counts[name] = int(raw[cause])
+    return counts
+
+
+def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple[ModeResult, bool]:
+    """Applies a recording's events to the frames they name.
+
+    The policy's settings do not change what is applied.
+
+    Returns:
+        The result, and whether it was interrupted.
+    """
+    moment = snapshot_moment(recording)
+    holes, reserved = layout_ranges(recording, frame_states(recording, moment).place)
+    machine = Machine(
+        zones_of(recording),
+        cpus=recording.cpus,
+        holes=holes.tolist(),
+        reserved=reserved.tolist(),
+        start="unplaced",
+        settings=settings_of(recording, policy),
+    )
+    source, keep = resolve_input(
+        recording.events, frame_flags=recording.frame_flags, frame_times=recording.frame_times
+    )
+    out = ffi.new("struct pm_reconstruct **")
+    check(lib.pm_reconstruct_create(machine.handle, source, out), what="a reconstruction")
+    handle = ffi.gc(out[0], lib.pm_reconstruct_destroy)
+
+    def play(_first: int, last: int) -> None:
+        check(lib.pm_reconstruct_run(handle, last), what=f"events up to {last}")
+
+    session = Session(
+        recording=recording,
+        machine=machine,
+        mode="reconstruct",
+        first=lib.pm_reconstruct_first(handle),
+        start_ns=moment,
+        play=play,
+        options=options,
+    )
+    session.run()
+    counts = _counts(handle)
+    steps = ffi.new("struct pm_policy_steps *")
+    lib.pm_reconstruct_steps(handle, steps)
+    counts["same_frame"], counts["frames_compared"] = int(steps.same), int(steps.compared)
+    fallbacks = np.array([list(row) for row in steps.fallback], np.int64)
+    counts["operations on the free lists"] = int(lib.pm_reconstruct_operations(handle))
+    del keep
+    result = session.result(
+        counts=counts,
+        unresolved=sum(count for name, count in counts.items() if name.startswith("unresolved")),
+        start={},
+        claims=fallbacks,
+        steals=np.zeros_like(fallbacks),
+    )
+    return result, session.stopped
