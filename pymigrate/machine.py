@@ -15,7 +15,6 @@ raise `ClosedError`. Arrays that are views keep the memory behind them alive.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import weakref
@@ -27,29 +26,27 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from pymigrate._arrays import FRAME_DTYPE, PAGEBLOCK_DTYPE, Table, as_array, as_u64, u64_pointer
 from pymigrate._core import ffi, lib
 from pymigrate.errors import ArgumentError, ClosedError, CorruptionError, error_of
-from pymigrate.gfp import FrameState, Gfp, MigrateType, ZoneKind
+from pymigrate.gfp import Gfp, MigrateType
+from pymigrate.info import (
+    Counters,
+    Extfrag,
+    FrameInfo,
+    PcpInfo,
+    ZoneInfo,
+    read_counters,
+    read_frame_info,
+    read_pcp_info,
+    read_zone_info,
+)
 from pymigrate.layout import Settings, Start, Zone, frames_of_size, make_layout, zones_like_x86
 
 __all__ = ["Counters", "Extfrag", "FrameInfo", "Machine", "PcpInfo", "ZoneInfo"]
 
 NR_ORDERS: int = lib.PM_NR_ORDERS
 NR_TYPES: int = lib.PM_NR_MIGRATETYPES
-
-FRAME_DTYPE = np.dtype([("word", "<u4"), ("tag", "<u4"), ("prev", "<u4"), ("next", "<u4")])
-PAGEBLOCK_DTYPE = np.dtype(
-    [
-        ("prev", "<u4"),
-        ("next", "<u4"),
-        ("type", "u1"),
-        ("isolated", "u1"),
-        ("free_order", "u1"),
-        ("zone", "u1"),
-        ("free_list", "u1"),
-        ("pad", "u1", 3),
-    ]
-)
 
 _KERNEL = int(Gfp.KERNEL)
 _ALL_CPUS: int = lib.PM_ALL_CPUS
@@ -61,152 +58,11 @@ _free = lib.pm_free
 _new = ffi.new
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ZoneInfo:
-    """One zone at one moment. All counts are frames.
-
-    Attributes:
-        kind: Which zone it is.
-        start_pfn: Its first frame.
-        spanned: Frames from there, holes included.
-        present: Frames that exist.
-        managed: Frames that the allocator owns.
-        nr_free: On the free lists, without ISOLATE.
-        nr_free_highatomic: Of those, on the HIGHATOMIC lists.
-        nr_isolated: On the ISOLATE lists.
-        nr_pcp: On per-CPU lists.
-        nr_unplaced: Not placed yet by `Machine.load_blocks`.
-        nr_reserved_highatomic: In HIGHATOMIC pageblocks.
-        wmark: The marks MIN, LOW, HIGH and PROMO, without the boost.
-        watermark_boost: What is added to each of them at the moment.
-        lowmem_reserve: By the highest `ZoneKind` that a request may use: what it must leave in this zone.
-        below_high: Free frames are known to be below HIGH.
-        reclaim_active: Somebody said that reclaim is active here.
-    """
-
-    kind: ZoneKind
-    start_pfn: int
-    spanned: int
-    present: int
-    managed: int
-    nr_free: int
-    nr_free_highatomic: int
-    nr_isolated: int
-    nr_pcp: int
-    nr_unplaced: int
-    nr_reserved_highatomic: int
-    wmark: tuple[int, int, int, int]
-    watermark_boost: int
-    lowmem_reserve: tuple[int, int, int, int]
-    below_high: bool
-    reclaim_active: bool
-
-    @property
-    def name(self) -> str:
-        """The name that /proc prints, such as ``Normal``."""
-        return self.kind.label
-
-    @property
-    def end_pfn(self) -> int:
-        """One past its last frame."""
-        return self.start_pfn + self.spanned
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PcpInfo:
-    """The lists of one CPU and zone, in frames; `alloc_factor` counts the doublings of the next refill."""
-
-    count: int
-    high: int
-    high_min: int
-    high_max: int
-    batch: int
-    alloc_factor: int
-    free_count: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Counters:
-    """What has happened since the machine was made.
-
-    Attributes:
-        alloc: Blocks handed out.
-        free: Blocks taken back.
-        fail_watermark: Requests refused because every zone was below the mark.
-        fail_no_block: Requests refused although there were enough free frames.
-        pcp_refill: Blocks moved to per-CPU lists.
-        pcp_drain: Blocks moved from them.
-        claim: uint64 [5, 5], [type of the request, type of the block]: fallbacks that retyped a pageblock.
-        steal: uint64 [5, 5]: fallbacks that took one block.
-        highatomic_reserved: Pageblocks put into the high-order atomic reserve.
-    """
-
-    alloc: int
-    free: int
-    fail_watermark: int
-    fail_no_block: int
-    pcp_refill: int
-    pcp_drain: int
-    claim: npt.NDArray[np.uint64]
-    steal: npt.NDArray[np.uint64]
-    highatomic_reserved: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FrameInfo:
-    """Where a frame is, and the block that holds it.
-
-    Attributes:
-        state: Where it is.
-        zone: Index of its zone; None outside every zone.
-        head: First frame of its block; the frame itself where there is no block.
-        order: Order of the block.
-        migratetype: Type of the block.
-        pageblock_type: Type of the pageblock; ISOLATE while it is isolated.
-        tag: The caller's own number for an allocated block.
-    """
-
-    state: FrameState
-    zone: int | None
-    head: int
-    order: int
-    migratetype: MigrateType
-    pageblock_type: MigrateType
-    tag: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Extfrag:
-    """The indices of debugfs' extfrag_index and unusable_index, for every zone and order.
-
-    Attributes:
-        fragmentation: int64 [zone, order], thousandths; -1000: the request would succeed.
-        unusable: int64 [zone, order], thousandths.
-    """
-
-    fragmentation: npt.NDArray[np.int64]
-    unusable: npt.NDArray[np.int64]
-
-
 # The number of the calling thread, counted from 0 in the order of their first calls: it picks the CPU. A context
 # variable, since it costs a third of a thread-local; a task that inherits its parent's number shares its CPU.
 _thread_number: ContextVar[int] = ContextVar("pymigrate_thread_number")
 _thread_number_get = _thread_number.get
 _turns = itertools.count()
-
-
-class _Table:
-    """Owner of a view: numpy keeps it as the array's base, and it keeps the machine."""
-
-    def __init__(self, handle: Any, address: Any, length: int, dtype: np.dtype[Any]) -> None:
-        self._handle = handle
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": (length,),
-            "typestr": dtype.str,
-            "descr": dtype.descr,
-            "data": (int(ffi.cast("uintptr_t", address)), True),
-        }
 
 
 class Machine:
@@ -426,7 +282,9 @@ class Machine:
         done = _new("size_t *")
         where = self._this_cpu() if cpu is None else cpu
         try:
-            status = lib.pm_alloc_bulk(self._handle, where, order, gfp, pfns.size, _u64(pfns, writable=True), done)
+            status = lib.pm_alloc_bulk(
+                self._handle, where, order, gfp, pfns.size, u64_pointer(pfns, writable=True), done
+            )
         except (TypeError, OverflowError) as error:
             raise self._bad_call(error) from None
         got = done[0]
@@ -451,11 +309,11 @@ class Machine:
             FrameError: One cannot be freed; those before it, which `index` in the message counts, were.
             ValueError: An argument is out of range.
         """
-        array = _as_u64(pfns)
+        array = as_u64(pfns)
         done = _new("size_t *")
         try:
             status = lib.pm_free_bulk(
-                self._handle, self._this_cpu() if cpu is None else cpu, order, array.size, _u64(array), done
+                self._handle, self._this_cpu() if cpu is None else cpu, order, array.size, u64_pointer(array), done
             )
         except (TypeError, OverflowError) as error:
             raise self._bad_call(error) from None
@@ -537,16 +395,16 @@ class Machine:
             FrameError: A block is outside, reserved, or overlaps another; those before it are placed.
             ValueError: The arrays differ in length, or a number is out of range.
         """
-        first = _as_u64(pfns)
-        rest = [_as_array(values, np.uint8) for values in (orders, places, migratetypes)]
-        where = None if cpus is None else _as_array(cpus, np.uint16)
+        first = as_u64(pfns)
+        rest = [as_array(values, np.uint8) for values in (orders, places, migratetypes)]
+        where = None if cpus is None else as_array(cpus, np.uint16)
         if any(array.size != first.size for array in (*rest, *(() if where is None else (where,)))):
             raise ArgumentError("the arrays of load_blocks differ in length")
         done = _new("size_t *")
         status = lib.pm_load_blocks(
             self._open(),
             first.size,
-            _u64(first),
+            u64_pointer(first),
             *(ffi.from_buffer("uint8_t[]", array) for array in rest),
             ffi.NULL if where is None else ffi.from_buffer("uint16_t[]", where),
             done,
@@ -565,7 +423,7 @@ class Machine:
         Raises:
             FrameError: There are not so many pageblocks, or blocks were placed already.
         """
-        array = _as_array(types, np.uint8)
+        array = as_array(types, np.uint8)
         self._call(lib.pm_load_pageblock_types, first, array.size, ffi.from_buffer("uint8_t[]", array))
 
     def load_pcp(self, cpu: int, zone: int, *, high: int, alloc_factor: int = 0, free_count: int = 0) -> None:
@@ -583,34 +441,25 @@ class Machine:
         """One zone, by its index in the layout."""
         raw = _new("struct pm_zone_info *")
         self._call(lib.pm_zone_info, zone, raw)
-        values = {field.name: getattr(raw, field.name) for field in dataclasses.fields(ZoneInfo)}
-        values["kind"] = ZoneKind(values["kind"])
-        for name in ("wmark", "lowmem_reserve"):
-            values[name] = tuple(values[name])
-        for name in ("below_high", "reclaim_active"):
-            values[name] = bool(values[name])
-        return ZoneInfo(**values)
+        return read_zone_info(raw)
 
     def pcp_info(self, cpu: int, zone: int) -> PcpInfo:
         """The lists of a CPU and zone."""
         raw = _new("struct pm_pcp_info *")
         self._call(lib.pm_pcp_info, cpu, zone, raw)
-        return PcpInfo(*(getattr(raw, field.name) for field in dataclasses.fields(PcpInfo)))
+        return read_pcp_info(raw)
 
     def counters(self) -> Counters:
         """What has happened since the machine was made."""
         raw = _new("struct pm_counters *")
         lib.pm_counters(self._open(), raw)
-        values = {field.name: getattr(raw, field.name) for field in dataclasses.fields(Counters)}
-        for name in ("claim", "steal"):
-            values[name] = np.array([list(row) for row in values[name]], dtype=np.uint64)
-        return Counters(**values)
+        return read_counters(raw)
 
     def free_blocks(self) -> npt.NDArray[np.int64]:
         """Counts the free blocks: int64 [zone, order, type]. Each zone at a moment of its own."""
         counts = np.zeros((self.nr_zones, NR_ORDERS, NR_TYPES), dtype=np.uint64)
         for zone in range(self.nr_zones):
-            self._call(lib.pm_free_blocks, zone, _u64(counts[zone], writable=True))
+            self._call(lib.pm_free_blocks, zone, u64_pointer(counts[zone], writable=True))
         return counts.astype(np.int64)
 
     def buddyinfo(self) -> str:
@@ -651,7 +500,7 @@ class Machine:
         tables = np.zeros((2, self.nr_zones, NR_ORDERS), dtype=np.int64)
         per_zone = self.free_blocks().sum(axis=2).astype(np.uint64)
         for zone, order in itertools.product(range(self.nr_zones), range(NR_ORDERS)):
-            blocks = _u64(per_zone[zone])
+            blocks = u64_pointer(per_zone[zone])
             tables[0, zone, order] = lib.pm_fragmentation_index(blocks, order)
             tables[1, zone, order] = lib.pm_unusable_index(blocks, order)
         return Extfrag(*tables)
@@ -665,14 +514,14 @@ class Machine:
         Others may write to it at any time.
         """
         handle = self._open()
-        return np.asarray(_Table(handle, lib.pm_frame_table(handle), self.nr_frames, FRAME_DTYPE))
+        return np.asarray(Table(handle, lib.pm_frame_table(handle), self.nr_frames, FRAME_DTYPE))
 
     @property
     def pageblock_table(self) -> npt.NDArray[np.void]:
         """The pageblock table itself, read-only: one entry for each 512 frames, fields as in csrc/phys/frame.h."""
         handle = self._open()
         length = -(-self.nr_frames // int(lib.PM_PAGEBLOCK_NR_PAGES))
-        return np.asarray(_Table(handle, lib.pm_pageblock_table(handle), length, PAGEBLOCK_DTYPE))
+        return np.asarray(Table(handle, lib.pm_pageblock_table(handle), length, PAGEBLOCK_DTYPE))
 
     def frame_states(self, start: int = 0, n: int | None = None) -> npt.NDArray[np.uint8]:
         """Says where each of `n` frames from `start` is (None: up to the last).
@@ -699,15 +548,7 @@ class Machine:
         """
         raw = _new("struct pm_frame_info *")
         self._call(lib.pm_frame_info, pfn, raw, context={"pfn": pfn})
-        return FrameInfo(
-            state=FrameState(raw.state),
-            zone=raw.zone if raw.zone < self.nr_zones else None,
-            head=raw.head,
-            order=raw.order,
-            migratetype=MigrateType(raw.migratetype),
-            pageblock_type=MigrateType(raw.pageblock_type),
-            tag=raw.tag,
-        )
+        return read_frame_info(raw, self.nr_zones)
 
     def validate(self) -> None:
         """Walks everything: each frame in exactly one place, lists and counters agree, no unmerged buddies.
@@ -761,26 +602,7 @@ class Machine:
             raise ArgumentError(f"zone is 0..{self.nr_zones - 1}, not {zone}")
         per_zone = self.free_blocks().sum(axis=2)
         blocks = per_zone.sum(axis=0) if zone is None else per_zone[zone]
-        return int(function(_u64(blocks.astype(np.uint64)), order))
-
-
-def _as_array(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]]) -> npt.NDArray[Any]:
-    """Returns a flat contiguous array of `dtype`; a number that it cannot hold is an error, not a wrap."""
-    given = np.asarray(values)
-    if given.dtype != dtype:
-        if given.size and given.dtype.kind not in "iub":
-            raise ArgumentError(f"integers are needed, not {given.dtype}")
-        if given.size and (given.min() < 0 or int(given.max()) > np.iinfo(dtype).max):
-            raise ArgumentError(f"a number does not fit {np.dtype(dtype).name}")
-    return np.ascontiguousarray(given, dtype=dtype).reshape(-1)
-
-
-def _as_u64(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
-    return _as_array(values, np.uint64)
-
-
-def _u64(array: npt.NDArray[np.uint64], *, writable: bool = False) -> Any:
-    return ffi.from_buffer("uint64_t[]", array, require_writable=writable)
+        return int(function(u64_pointer(blocks.astype(np.uint64)), order))
 
 
 _open_machines: weakref.WeakSet[Machine] = weakref.WeakSet()

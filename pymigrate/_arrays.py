@@ -1,0 +1,58 @@
+"""Between numpy and the core: arrays as arguments, and tables of the core as arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pymigrate._core import ffi
+from pymigrate.errors import ArgumentError
+
+FRAME_DTYPE = np.dtype([("word", "<u4"), ("tag", "<u4"), ("prev", "<u4"), ("next", "<u4")])
+PAGEBLOCK_DTYPE = np.dtype(
+    [
+        ("prev", "<u4"),
+        ("next", "<u4"),
+        ("type", "u1"),
+        ("isolated", "u1"),
+        ("free_order", "u1"),
+        ("zone", "u1"),
+        ("free_list", "u1"),
+        ("pad", "u1", 3),
+    ]
+)
+
+
+class Table:
+    """Owner of a view: numpy keeps it as the array's base, and it keeps the machine."""
+
+    def __init__(self, handle: Any, address: Any, length: int, dtype: np.dtype[Any]) -> None:
+        self._handle = handle
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": (length,),
+            "typestr": dtype.str,
+            "descr": dtype.descr,
+            "data": (int(ffi.cast("uintptr_t", address)), True),
+        }
+
+
+def as_array(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]]) -> npt.NDArray[Any]:
+    """Returns a flat contiguous array of `dtype`; a number that it cannot hold is an error, not a wrap."""
+    given = np.asarray(values)
+    if given.dtype != dtype:
+        if given.size and given.dtype.kind not in "iub":
+            raise ArgumentError(f"integers are needed, not {given.dtype}")
+        if given.size and (given.min() < 0 or int(given.max()) > np.iinfo(dtype).max):
+            raise ArgumentError(f"a number does not fit {np.dtype(dtype).name}")
+    return np.ascontiguousarray(given, dtype=dtype).reshape(-1)
+
+
+def as_u64(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    return as_array(values, np.uint64)
+
+
+def u64_pointer(array: npt.NDArray[np.uint64], *, writable: bool = False) -> Any:
+    return ffi.from_buffer("uint64_t[]", array, require_writable=writable)
