@@ -26,21 +26,12 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from pymigrate import info
 from pymigrate._arrays import FRAME_DTYPE, PAGEBLOCK_DTYPE, Table, as_array, as_u64, u64_pointer
 from pymigrate._core import ffi, lib
 from pymigrate.errors import ArgumentError, ClosedError, CorruptionError, error_of
 from pymigrate.gfp import Gfp, MigrateType
-from pymigrate.info import (
-    Counters,
-    Extfrag,
-    FrameInfo,
-    PcpInfo,
-    ZoneInfo,
-    read_counters,
-    read_frame_info,
-    read_pcp_info,
-    read_zone_info,
-)
+from pymigrate.info import Counters, Extfrag, FrameInfo, PcpInfo, ZoneInfo
 from pymigrate.layout import Settings, Start, Zone, frames_of_size, make_layout, zones_like_x86
 
 __all__ = ["Counters", "Extfrag", "FrameInfo", "Machine", "PcpInfo", "ZoneInfo"]
@@ -81,6 +72,7 @@ class Machine:
         OutOfMemoryError: The host has no memory for the tables (16 bytes a frame, taken as they are touched).
 
     Example:
+        >>> from pymigrate import ZoneKind
         >>> machine = Machine([(ZoneKind.NORMAL, 0, 1024)], settings=Settings(pcp=False, min_free_kbytes=0))
         >>> machine.alloc(order=2), machine.alloc(order=0)
         (0, 4)
@@ -92,15 +84,7 @@ class Machine:
         >>> machine.close()
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_forked",
-        "_handle",
-        "nr_cpus",
-        "nr_frames",
-        "nr_zones",
-        "settings",
-    )
+    __slots__ = ("__weakref__", "_forked", "_handle", "nr_cpus", "nr_frames", "nr_zones", "settings")
 
     nr_cpus: int
     nr_frames: int
@@ -259,13 +243,13 @@ class Machine:
     def alloc_bulk(
         self, n: int, order: int = 0, gfp: int = _KERNEL, *, cpu: int | None = None, partial: bool = False
     ) -> npt.NDArray[np.uint64]:
-        """Allocates `n` blocks of 2^order frames.
+        """Allocates `n` blocks of 2^order frames; `order`, `gfp` and `cpu` as for `alloc`.
 
         Args:
             n: How many.
             order: 0..10.
             gfp: `Gfp` flags.
-            cpu: Whose lists serve; None: this thread's.
+            cpu: Whose lists serve.
             partial: Return fewer blocks where there are not enough, instead of giving them back and raising.
 
         Returns:
@@ -441,19 +425,19 @@ class Machine:
         """One zone, by its index in the layout."""
         raw = _new("struct pm_zone_info *")
         self._call(lib.pm_zone_info, zone, raw)
-        return read_zone_info(raw)
+        return info.read_zone_info(raw)
 
     def pcp_info(self, cpu: int, zone: int) -> PcpInfo:
         """The lists of a CPU and zone."""
         raw = _new("struct pm_pcp_info *")
         self._call(lib.pm_pcp_info, cpu, zone, raw)
-        return read_pcp_info(raw)
+        return info.read_pcp_info(raw)
 
     def counters(self) -> Counters:
         """What has happened since the machine was made."""
         raw = _new("struct pm_counters *")
         lib.pm_counters(self._open(), raw)
-        return read_counters(raw)
+        return info.read_counters(raw)
 
     def free_blocks(self) -> npt.NDArray[np.int64]:
         """Counts the free blocks: int64 [zone, order, type]. Each zone at a moment of its own."""
@@ -548,7 +532,7 @@ class Machine:
         """
         raw = _new("struct pm_frame_info *")
         self._call(lib.pm_frame_info, pfn, raw, context={"pfn": pfn})
-        return read_frame_info(raw, self.nr_zones)
+        return info.read_frame_info(raw, self.nr_zones)
 
     def validate(self) -> None:
         """Walks everything: each frame in exactly one place, lists and counters agree, no unmerged buddies.
@@ -581,14 +565,11 @@ class Machine:
             raise error_of(status, **(context or {}))
 
     def _text(self, which: int) -> str:
-        handle = self._open()
         length = _new("size_t *")
         size = 0
         while True:
             buffer = _new("char[]", size + 1)
-            status = lib.pm_text(handle, which, buffer, size + 1, length)
-            if status:
-                raise error_of(status)
+            self._call(lib.pm_text, which, buffer, size + 1, length)
             # Numbers may have got more digits since the length was asked for.
             if length[0] <= size:
                 text: bytes = ffi.string(buffer)
