@@ -600,7 +600,8 @@ enum pm_occupant {
 	PM_OCC_UNMOVABLE = 4,
 	PM_OCC_MOVABLE = 5,
 	PM_OCC_RECLAIMABLE = 6,
-	PM_NR_OCCUPANTS = 7
+	PM_OCC_UNPLACED = 7, ///< not on the free lists, and nobody says where: all but the free frames of a reconstruction
+	PM_NR_OCCUPANTS = 8
 };
 PM_API PM_NODISCARD enum pm_status pm_occupancy(struct pm_machine *m, uint32_t nr_bins, uint32_t *ret);
 
@@ -633,7 +634,7 @@ enum pm_reconstruct_cause {
 struct pm_reconstruct;
 
 /// Plans a reconstruction, and loads the state at the end of the start snapshot into `m`, which must have been made with
-/// PM_START_UNPLACED and the recording's zones. `m` and the input are borrowed until destroy. Frames that are not free are left unplaced.
+/// PM_START_UNPLACED and the recording's zones; its pageblock types (pm_load_pageblock_types) hold where no event tells better. `m` and the input are borrowed until destroy. Frames that are not free are left unplaced.
 /// PM_ERR_NOMEM, PM_ERR_INVAL, PM_ERR_LIMIT: 2^31 events or frames, and the statuses of pm_load_blocks().
 PM_API PM_NODISCARD enum pm_status pm_reconstruct_create(struct pm_machine *m, const struct pm_resolve_input *input, struct pm_reconstruct **ret);
 PM_API void pm_reconstruct_destroy(struct pm_reconstruct *r);

@@ -204,3 +204,13 @@ bool pm_buddy_take_exact(struct pm_machine *m, struct pm_zone *zone, struct pm_p
 	}
 	return true;
 }
+
+unsigned int pm_buddy_list_type(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pfn pfn)
+{
+	unsigned int order;
+
+	for (order = 0; order < PM_NR_ORDERS; order++)
+		if (pm_pfn_aligned(pfn, order) && pm_buddy_is_free(m, zone, pfn, order))
+			return list_type(m, pfn, order);
+	return PM_NR_MIGRATETYPES;
+}

@@ -28,6 +28,9 @@ struct pm_pfn pm_buddy_take_smallest(struct pm_machine *m, struct pm_zone *zone,
 /// The free block that covers `pfn`: its head, and its order in `ret_order`; nil if the frame is not free.
 struct pm_pfn pm_buddy_find(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pfn pfn, unsigned int *ret_order) PM_REQUIRES(zone->lock);
 
+/// The type of the list that the free block headed by `pfn` is on; PM_NR_MIGRATETYPES if there is none.
+unsigned int pm_buddy_list_type(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pfn pfn) PM_REQUIRES(zone->lock);
+
 /// Takes the block of `order` at `pfn` out of the free block that covers it; the rest goes back to the heads of the lists, halves
 /// first, as when a larger block is split. False, and nothing done, if it is not all free.
 bool pm_buddy_take_exact(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order) PM_REQUIRES(zone->lock);

@@ -295,7 +295,7 @@ static void visit_occupant(const struct seen_block *block, void *arg)
 	static const uint8_t used[PM_NR_MIGRATETYPES] = { PM_OCC_UNMOVABLE, PM_OCC_MOVABLE, PM_OCC_RECLAIMABLE, PM_OCC_UNMOVABLE, PM_OCC_UNMOVABLE };
 	const struct occupancy *map = arg;
 	uint64_t pfn = block->head, end = block->head + ((uint64_t)1 << block->order);
-	unsigned int what = PM_OCC_ABSENT;
+	unsigned int what = PM_OCC_UNPLACED;
 
 	if (block->state == PM_STATE_FREE)
 		what = block->order < PM_PAGEBLOCK_ORDER ? PM_OCC_FREE_SMALL : PM_OCC_FREE_LARGE;

@@ -35,7 +35,7 @@ static enum pm_status check_input(const struct pm_machine *m, const struct pm_re
 static enum pm_status make_plan(struct pm_plan *p, const struct pm_machine *m, const struct pm_resolve_input *in)
 {
 	size_t frames, events = in->events->n + 1;
-	uint32_t z;
+	uint32_t z, b;
 
 	p->in = in;
 	p->ev = in->events;
@@ -55,13 +55,16 @@ static enum pm_status make_plan(struct pm_plan *p, const struct pm_machine *m, c
 	p->kept = calloc(frames, sizeof(*p->kept));
 	p->type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
 	p->start_type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
+	p->given_type = calloc(frames / PM_PAGEBLOCK_NR_PAGES + 1, 1);
 	p->next = malloc(events * sizeof(*p->next));
 	p->follow = malloc(events * sizeof(*p->follow));
 	p->rest = calloc(events, sizeof(*p->rest));
 	p->until = malloc(events * sizeof(*p->until));
 	p->learnt = calloc(events, 1);
-	if (!p->head || !p->bits || !p->last || !p->last_order || !p->current || !p->first || !p->spare || !p->kept || !p->type || !p->start_type || !p->next || !p->follow || !p->rest || !p->until || !p->learnt)
+	if (!p->head || !p->bits || !p->last || !p->last_order || !p->current || !p->first || !p->spare || !p->kept || !p->type || !p->start_type || !p->given_type || !p->next || !p->follow || !p->rest || !p->until || !p->learnt)
 		return PM_ERR_NOMEM;
+	for (b = 0; b < m->nr_pageblocks && b <= frames / PM_PAGEBLOCK_NR_PAGES; b++)
+		p->given_type[b] = (uint8_t)pm_pageblock_type(&m->tables.pageblocks[b]);
 	/* Past the last frame: nothing is ever said of it. */
 	memset(p->current, 0xff, frames * sizeof(*p->current));
 	memset(p->first, 0xff, frames * sizeof(*p->first));
@@ -105,6 +108,7 @@ void pm_reconstruct_destroy(struct pm_reconstruct *r)
 	free(p->kept);
 	free(p->type);
 	free(p->start_type);
+	free(p->given_type);
 	free(p->next);
 	free(p->follow);
 	free(p->rest);
@@ -172,7 +176,23 @@ static void compare(struct pm_reconstruct *r, struct pm_zone *zone, uint32_t i) 
 	r->steps.compared++;
 	r->steps.same += pm_pfn_eq(choice, pm_pfn(ev->pfn[i]));
 	if (!pm_pfn_is_nil(choice) && !pm_rmqueue_has_own(zone, order, (unsigned int)type))
-		r->steps.fallback[type][pm_pageblock_type(pm_pageblock_of(r->m, choice))]++;
+		r->steps.fallback[type][pm_buddy_list_type(r->m, zone, choice)]++;
+}
+
+/// A claim of at least a pageblock retypes the whole block that it found, before it takes its part.
+static void claim_whole(struct pm_reconstruct *r, struct pm_zone *zone, uint32_t i) PM_REQUIRES(zone->lock)
+{
+	const struct pm_events *ev = r->plan.ev;
+	struct pm_pfn head;
+	unsigned int order;
+
+	if (ev->kind[i] != PM_EV_EXTFRAG || ev->arg0[i] < PM_PAGEBLOCK_ORDER || ev->migratetype[i] < 0 || ev->migratetype[i] >= PM_NR_PCP_TYPES)
+		return;
+	head = pm_buddy_find(r->m, zone, pm_pfn(ev->pfn[i]), &order);
+	if (pm_pfn_is_nil(head) || order < PM_PAGEBLOCK_ORDER)
+		return;
+	pm_pageblock_set_range(r->m, head, order, (unsigned int)ev->migratetype[i]);
+	pm_buddy_move(r->m, zone, head, order, (unsigned int)ev->migratetype[i]);
 }
 
 static void apply(struct pm_reconstruct *r, struct pm_zone *zone, const struct pm_rc_op *op)
@@ -181,8 +201,10 @@ static void apply(struct pm_reconstruct *r, struct pm_zone *zone, const struct p
 	struct pm_pfn pfn = pm_pfn(op->pfn);
 
 	pm_lock(&zone->lock);
-	if (op->kind != PM_RC_GIVE)
+	if (op->kind != PM_RC_GIVE) {
 		compare(r, zone, op->event);
+		claim_whole(r, zone, op->event);
+	}
 	switch (op->kind) {
 	/* What is not on the free lists is nowhere: nobody says who owns it, and frames of per-CPU lists are not told apart. */
 	case PM_RC_TAKE:

@@ -14,6 +14,7 @@
 enum {
 	PM_RC_PASSES_MAX = 8,		///< the plan stops learning after so many
 	PM_RC_WORDS_AHEAD_MAX = 500000, ///< words on free frames looked at for one block that fast_isolate took
+	PM_RC_OWN_MAX = 64,		///< blocks that one compaction fills, looked at together
 	PM_RC_TASKS = 4096,		///< tasks that compact; more are not told apart
 	PM_RC_CPUS = 1024,
 	PM_RC_UNKNOWN_TYPE = 0xff
@@ -65,6 +66,14 @@ struct pm_rc_task {
 	bool fast;    ///< it took something with fast_isolate in this compaction
 };
 
+/// What is known of a task when the events are looked at backwards.
+struct pm_rc_later {
+	uint32_t scan;	///< the isolate_freepages that is its next event, or PM_NO_PFN32
+	uint32_t end;	///< of its compaction, or PM_NO_PFN32
+	bool ending;	///< nothing but frees until that end
+	uint32_t fast[PM_NR_ORDERS]; ///< fast isolations until that end
+};
+
 /// How the isolating scanner went through a range.
 struct pm_rc_scan {
 	uint32_t stride;
@@ -103,8 +112,10 @@ struct pm_plan {
 	uint32_t *next;	  ///< by event: the next event with the same first frame
 	uint8_t *learnt;  ///< by event
 	uint32_t *follow; ///< by event, for fast_isolate: the isolate_freepages of the same task right behind it
+	uint32_t *rest;	  ///< by event, for fast_isolate: how many more of this size the same compaction does
 	uint32_t *until;  ///< by event, for fast_isolate: the end of that compaction
 	uint8_t *start_type; ///< by pageblock
+	uint8_t *given_type; ///< by pageblock: the machine's, for those that no event speaks of
 	bool fast;	  ///< there is a fast_isolate event
 	struct pm_rc_capture *captures;
 	size_t nr_captures, room_captures;

@@ -56,8 +56,23 @@ static void link_events(struct pm_plan *p)
 	}
 }
 
-/// Backwards: FREEs that only frees and drains separate from the end of their task's compaction; and the scan behind a fast_isolate.
-static void look_at_compaction(struct pm_plan *p, uint8_t *ending, uint32_t *scan, uint32_t *end)
+static void note_fast(struct pm_plan *p, size_t i, struct pm_rc_later *later)
+{
+	unsigned int order = 0;
+
+	p->fast = true;
+	p->follow[i] = later->scan;
+	p->until[i] = later->end;
+	while (order < PM_MAX_ORDER && 2u << order <= p->ev->arg2[i])
+		order++;
+	p->rest[i] = later->fast[order];
+	/* Where a scan follows, the pageblock is known. */
+	if (p->ev->arg2[i] && later->scan == PM_NO_PFN32)
+		later->fast[order]++;
+}
+
+/// Backwards: FREEs that only frees and drains separate from the end of their task's compaction; and what follows a fast_isolate.
+static void look_at_compaction(struct pm_plan *p, struct pm_rc_later *laters)
 {
 	const struct pm_events *ev = p->ev;
 	size_t i;
@@ -65,28 +80,25 @@ static void look_at_compaction(struct pm_plan *p, uint8_t *ending, uint32_t *sca
 	for (i = ev->n; i-- > 0;) {
 		uint8_t kind = ev->kind[i];
 		struct pm_rc_task *task;
-		size_t slot;
+		struct pm_rc_later *later;
 
 		if (kind == PM_EV_FREE_BATCHED || kind == PM_EV_PCPU_DRAIN)
 			continue;
 		task = pm_rc_task(p, ev->tid[i], kind == PM_EV_COMPACT_END || kind == PM_EV_ISOLATE_FREE || kind == PM_EV_FAST_ISOLATE_FREE);
 		if (!task)
 			continue;
-		slot = (size_t)(task - p->tasks);
+		later = &laters[task - p->tasks];
 		if (kind == PM_EV_FREE) {
-			if (ending[slot])
+			if (later->ending)
 				p->learnt[i] |= PM_RC_RELEASE;
 			continue;
 		}
-		if (kind == PM_EV_FAST_ISOLATE_FREE) {
-			p->fast = true;
-			p->follow[i] = scan[slot];
-			p->until[i] = end[slot];
-		}
-		ending[slot] = kind == PM_EV_COMPACT_END;
-		if (ending[slot])
-			end[slot] = (uint32_t)i;
-		scan[slot] = kind == PM_EV_ISOLATE_FREE ? (uint32_t)i : PM_NO_PFN32;
+		if (kind == PM_EV_FAST_ISOLATE_FREE)
+			note_fast(p, i, later);
+		if (kind == PM_EV_COMPACT_END)
+			*later = (struct pm_rc_later){ .end = (uint32_t)i };
+		later->ending = kind == PM_EV_COMPACT_END;
+		later->scan = kind == PM_EV_ISOLATE_FREE ? (uint32_t)i : PM_NO_PFN32;
 	}
 }
 
@@ -116,7 +128,7 @@ static void find_start_types(struct pm_plan *p)
 	}
 	for (i = 0; i <= p->n_frames / PM_PAGEBLOCK_NR_PAGES; i++)
 		if (p->start_type[i] == PM_RC_UNKNOWN_TYPE)
-			p->start_type[i] = PM_MT_MOVABLE;
+			p->start_type[i] = p->given_type[i];
 }
 
 static void find_streaks(struct ahead *a)
@@ -248,8 +260,7 @@ enum pm_status pm_rc_look_ahead(struct pm_plan *p)
 {
 	size_t n = p->ev->n, i, frames = p->n_frames;
 	struct ahead a = { p, NULL, NULL, NULL, NULL, NULL, NULL };
-	uint8_t *ending = calloc(PM_RC_TASKS, 1);
-	uint32_t *scan = malloc(PM_RC_TASKS * sizeof(*scan)), *end = malloc(PM_RC_TASKS * sizeof(*end));
+	struct pm_rc_later *laters = calloc(PM_RC_TASKS, sizeof(*laters));
 	enum pm_status status = PM_ERR_NOMEM;
 
 	a.pending = calloc(frames, sizeof(*a.pending));
@@ -258,11 +269,11 @@ enum pm_status pm_rc_look_ahead(struct pm_plan *p)
 	a.drained = calloc((size_t)PM_RC_CPUS * PM_RC_LISTS, sizeof(*a.drained));
 	a.streak_of = calloc(n + 1, sizeof(*a.streak_of));
 	a.streaks = calloc(n + 1, sizeof(*a.streaks));
-	if (ending && scan && end && a.pending && a.pending_type && a.type && a.drained && a.streak_of && a.streaks) {
+	if (laters && a.pending && a.pending_type && a.type && a.drained && a.streak_of && a.streaks) {
 		for (i = 0; i < PM_RC_TASKS; i++)
-			scan[i] = end[i] = PM_NO_PFN32;
+			laters[i].scan = laters[i].end = PM_NO_PFN32;
 		link_events(p);
-		look_at_compaction(p, ending, scan, end);
+		look_at_compaction(p, laters);
 		find_start_types(p);
 		memcpy(a.type, p->start_type, frames / PM_PAGEBLOCK_NR_PAGES + 1);
 		find_streaks(&a);
@@ -276,8 +287,6 @@ enum pm_status pm_rc_look_ahead(struct pm_plan *p)
 	free(a.type);
 	free(a.pending_type);
 	free(a.pending);
-	free(end);
-	free(scan);
-	free(ending);
+	free(laters);
 	return status;
 }

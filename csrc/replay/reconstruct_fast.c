@@ -24,7 +24,7 @@ static size_t first_of(const struct pm_plan *p, uint32_t event)
 	return low;
 }
 
-/// A word that is known is not learnt again; of a range, what was still unexplained is added.
+/// A word that is known is not learnt again; of a range, how much is missing is corrected.
 static bool known(struct pm_plan *p, const struct pm_rc_word *word)
 {
 	size_t i;
@@ -33,8 +33,10 @@ static bool known(struct pm_plan *p, const struct pm_rc_word *word)
 		return false;
 	for (i = first_of(p, word->event); i < p->nr_known_words && p->words[i].event == word->event; i++)
 		if (p->words[i].pfn == word->pfn && p->words[i].end == word->end) {
-			if (word->end && word->surplus != 0) {
-				p->words[i].surplus += word->surplus;
+			/* What was missing is what this pass accounted for before the scan, and what it did not. */
+			if (word->end && word->surplus != p->words[i].left) {
+				p->words[i].surplus += word->surplus - p->words[i].left;
+				p->words[i].left = word->surplus;
 				p->news++;
 			}
 			return true;
@@ -46,7 +48,7 @@ void pm_rc_add_word(struct pm_plan *p, uint32_t event, uint32_t pfn, uint32_t en
 {
 	struct pm_rc_word word = { event, pfn, end, surplus, 0, tid };
 
-	if (known(p, &word) || surplus < 0)
+	if (known(p, &word) || (end && surplus <= 0))
 		return;
 	if (p->nr_words == p->room_words && !pm_rc_grow((void **)&p->words, &p->room_words, p->nr_words, sizeof(*p->words))) {
 		p->no_memory = true;
@@ -217,19 +219,45 @@ static uint32_t spoken_of(const struct pm_plan *p, const struct search *s, const
 	return pm_rc_next(p, word->pfn) < word->event || !may_be_ours(p, s, block) ? PM_NO_PFN32 : block;
 }
 
+/// Blocks that fit and that only this compaction can have taken: how many, up to `most`, and the first.
+static uint32_t own_blocks(const struct pm_plan *p, const struct search *s, uint32_t most, uint32_t *ret_first)
+{
+	uint32_t blocks[PM_RC_OWN_MAX], n = 0, j;
+	size_t i;
+
+	for (i = p->first_word; i < p->nr_known_words && p->words[i].event <= p->until[s->event] && n < most && n < PM_RC_OWN_MAX; i++) {
+		uint32_t block;
+
+		if (p->words[i].tid != p->ev->tid[s->event])
+			continue;
+		block = spoken_of(p, s, &p->words[i]);
+		for (j = 0; j < n && blocks[j] != block; j++)
+			;
+		if (block != PM_NO_PFN32 && j == n)
+			blocks[n++] = block;
+	}
+	*ret_first = n ? blocks[0] : PM_NO_PFN32;
+	return n;
+}
+
+/// The block that is spoken of first. Unless this compaction needs all that is left to it for what it is known to have filled.
 static uint32_t first_spoken_of(struct pm_plan *p, const struct search *s)
 {
+	uint32_t needed = p->rest[s->event] + 1, own;
 	size_t i;
 
 	while (p->first_word < p->nr_known_words && p->words[p->first_word].event <= s->event)
 		p->first_word++;
 	for (i = p->first_word; i < p->nr_known_words && i < p->first_word + PM_RC_WORDS_AHEAD_MAX; i++) {
-		uint32_t block = spoken_of(p, s, &p->words[i]);
+		struct pm_rc_word *word = &p->words[i];
+		uint32_t block = spoken_of(p, s, word);
 
 		if (block == PM_NO_PFN32)
 			continue;
-		if (p->words[i].end)
-			p->words[i].left -= 1 << s->order;
+		if (word->tid == PM_NO_PFN32 && needed <= PM_RC_OWN_MAX && own_blocks(p, s, needed, &own) >= needed)
+			return own;
+		if (word->end)
+			word->left -= 1 << s->order;
 		return block;
 	}
 	return PM_NO_PFN32;
@@ -255,6 +283,81 @@ static uint32_t never_spoken_of(const struct pm_plan *p, const struct search *s)
 	return PM_NO_PFN32;
 }
 
+/// The FREE that put a frame on a per-CPU list, for all we know, or PM_NO_PFN32.
+static uint32_t pending_free(const struct pm_plan *p, uint32_t pfn)
+{
+	uint32_t first, last = pm_rc_last(p, pfn, &first);
+
+	if (!last || p->ev->kind[last] != PM_EV_FREE || !pm_rc_is_pcp((unsigned int)p->ev->order[last]) || p->learnt[last] & (PM_RC_DIRECT | PM_RC_HELD))
+		return PM_NO_PFN32;
+	return last;
+}
+
+/// Would the block be free but for some frames that may have been freed past the per-CPU lists? Few of them: it is a guess.
+static bool nearly_free(const struct pm_plan *p, uint32_t block, unsigned int order)
+{
+	uint32_t i, missing = 0;
+
+	for (i = 0; i < 1u << order; i++) {
+		if (pm_rc_cover(p, block + i) != PM_NO_PFN32)
+			continue;
+		if (++missing > 1u << order >> 3 || pending_free(p, block + i) == PM_NO_PFN32)
+			return false;
+	}
+	return missing > 0;
+}
+
+/// No block fits; but this compaction fills one that lacks a few frames: their FREEs went to the free lists.
+static void learn_direct(struct pm_plan *p, const struct search *s)
+{
+	size_t i;
+	uint32_t j;
+
+	for (i = p->first_word; i < p->nr_known_words && p->words[i].event <= p->until[s->event]; i++) {
+		uint32_t block = pm_rc_align(p->words[i].pfn, s->order);
+
+		if (p->words[i].tid != p->ev->tid[s->event] || block < s->from || block >= s->end || !nearly_free(p, block, s->order))
+			continue;
+		for (j = 0; j < 1u << s->order; j++)
+			if (pm_rc_cover(p, block + j) == PM_NO_PFN32)
+				p->learnt[pending_free(p, block + j)] |= PM_RC_DIRECT;
+		p->news++;
+		return;
+	}
+}
+
+/// Is the part of `order` at `block` inside a larger free block of a MOVABLE list?
+static bool in_larger(const struct pm_plan *p, const struct search *s, uint32_t block)
+{
+	uint32_t cover;
+
+	if (block < s->from || block >= s->end || p->type[block >> PM_PAGEBLOCK_ORDER] != PM_MT_MOVABLE)
+		return false;
+	cover = pm_rc_cover(p, block);
+	return cover != PM_NO_PFN32 && p->head[cover] > s->order + 1 && may_be_ours(p, s, block);
+}
+
+/// No block of the order fits: the part of a larger one that a scan right behind looked at, or that is spoken of first. The other
+/// part must have gone before, we do not know how; taking it keeps the count of free frames.
+static uint32_t part_of_larger(const struct pm_plan *p, const struct search *s)
+{
+	uint32_t scan = p->follow[s->event], at;
+	size_t i;
+
+	if (scan != PM_NO_PFN32)
+		for (at = pm_rc_align(p->ev->pfn[scan], s->order); at < p->ev->arg0[scan]; at += 1u << s->order)
+			if (in_larger(p, s, at))
+				return at;
+	for (i = p->first_word; i < p->nr_known_words; i++) {
+		const struct pm_rc_word *word = &p->words[i];
+
+		at = pm_rc_align(word->pfn, s->order);
+		if (!word->end && (word->tid == PM_NO_PFN32 || word->tid == p->ev->tid[s->event]) && in_larger(p, s, at))
+			return at;
+	}
+	return PM_NO_PFN32;
+}
+
 void pm_rc_fast_isolate(struct pm_plan *p, uint32_t event)
 {
 	const struct pm_events *ev = p->ev;
@@ -276,7 +379,10 @@ void pm_rc_fast_isolate(struct pm_plan *p, uint32_t event)
 	}
 	if (block == PM_NO_PFN32) {
 		p->counts[PM_RC_FAST_UNKNOWN]++;
-		return;
+		learn_direct(p, &s);
+		block = part_of_larger(p, &s);
+		if (block == PM_NO_PFN32)
+			return;
 	}
 	p->counts[PM_RC_FAST_TAKEN]++;
 	pm_rc_take(p, event, block, s.order);

@@ -163,6 +163,8 @@ void pm_rc_isolate(struct pm_plan *p, uint32_t event)
 	if (find_scan(p, event, &scan)) {
 		p->counts[PM_RC_SCAN_EXACT]++;
 		(void)walk(p, ev->pfn[event], ev->arg0[event], &scan, event, &w);
+		if (p->learnt[event] & PM_RC_WORD)
+			pm_rc_add_word(p, event, ev->pfn[event], ev->arg0[event], 0, PM_NO_PFN32);
 		return;
 	}
 	if (full) {

@@ -13,10 +13,11 @@ from pymigrate.errors import check
 from pymigrate.machine import Machine
 from pymigrate.recording import Recording
 from pymigrate.recording.resolve import resolve_input
-from pymigrate.replaying.frames import frame_states, layout_ranges, snapshot_moment
+from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.policy import Policy
 from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.session import Options, Session, settings_of, zones_of
+from pymigrate.replaying.start import machine_shape
 
 
 def _counts(handle: object) -> dict[str, int]:
@@ -40,15 +41,16 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
         The result, and whether it was interrupted.
     """
     moment = snapshot_moment(recording)
-    holes, reserved = layout_ranges(recording, frame_states(recording, moment).place)
+    shape = machine_shape(recording, moment)
     machine = Machine(
         zones_of(recording),
         cpus=recording.cpus,
-        holes=holes.tolist(),
-        reserved=reserved.tolist(),
+        holes=shape.holes.tolist(),
+        reserved=shape.reserved.tolist(),
         start="unplaced",
         settings=settings_of(recording, policy),
     )
+    machine.load_pageblock_types(shape.pageblock_types)
     source, keep = resolve_input(
         recording.events, frame_flags=recording.frame_flags, frame_times=recording.frame_times
     )

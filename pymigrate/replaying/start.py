@@ -111,6 +111,21 @@ class StartState:
     report: StartReport
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MachineShape:
+    """What a machine is made of, whoever uses its frames.
+
+    Attributes:
+        holes: Runs of frames that do not exist, int64 [n, 2].
+        reserved: Runs of frames that the allocator never owns, int64 [n, 2].
+        pageblock_types: One a pageblock, from frame 0 on.
+    """
+
+    holes: I64
+    reserved: I64
+    pageblock_types: U8
+
+
 class _Builder:
     """Works out one start state; each method fills in one part."""
 
@@ -436,3 +451,10 @@ def start_state(recording: Recording, moment_ns: int | None = None) -> StartStat
         moment_ns: On the recording's clock; by default when the start snapshot had been read.
     """
     return _Builder(recording, snapshot_moment(recording) if moment_ns is None else moment_ns).build()
+
+
+def machine_shape(recording: Recording, moment_ns: int) -> MachineShape:
+    """The part of the start state that does not depend on who uses which frame."""
+    builder = _Builder(recording, moment_ns)
+    holes, reserved = layout_ranges(recording, builder.place)
+    return MachineShape(holes=holes, reserved=reserved, pageblock_types=builder.pageblock_types()[0])

@@ -50,6 +50,7 @@ OCCUPANTS: tuple[tuple[int, str, str], ...] = (
     (lib.PM_OCC_FREE_SMALL, "free, below order 9", "#009E73"),
     (lib.PM_OCC_FREE_LARGE, "free, order 9 and more", "#FFFFFF"),
     (lib.PM_OCC_ABSENT, "absent or reserved", "#606060"),
+    (lib.PM_OCC_UNPLACED, "in use, by whom is not known", "#B0C4DE"),
 )
 
 
@@ -233,8 +234,14 @@ _MAP_LEGEND: dict[str, Any] = {
 }
 
 
-def _occupant_key() -> list[Patch]:
-    return [Patch(facecolor=colour, edgecolor="#606060", label=name) for _, name, colour in OCCUPANTS]
+def _occupant_key(*maps: NDArray[np.uint32]) -> list[Patch]:
+    """A patch for each occupant that the maps show."""
+    seen = [bool(sum(int(counts[..., occupant].sum()) for counts in maps)) for occupant, _, _ in OCCUPANTS]
+    return [
+        Patch(facecolor=colour, edgecolor="#606060", label=name)
+        for (_, name, colour), there in zip(OCCUPANTS, seen, strict=True)
+        if there
+    ]
 
 
 def _memory_map(axes: Axes, mode: ModeResult, title: str, pfn_end: int, origin_ns: int, *, key: bool = True) -> None:
@@ -260,7 +267,7 @@ def _memory_map(axes: Axes, mode: ModeResult, title: str, pfn_end: int, origin_n
     axes.set_xlabel("seconds")
     axes.set_ylabel(f"physical address, {unit}")
     if key:
-        axes.legend(handles=_occupant_key(), loc="upper center", bbox_to_anchor=(0.5, -0.12), **_MAP_LEGEND)
+        axes.legend(handles=_occupant_key(mode.map), loc="upper center", bbox_to_anchor=(0.5, -0.12), **_MAP_LEGEND)
     return None
 
 
@@ -296,7 +303,8 @@ def _new_figure(title: str) -> Figure:
 def draw_replay(recording: Recording, result: ReplayResult, form: str = "png") -> bytes:
     """Draws a replay: free memory by order, unusable index, fallbacks, and a map of the memory.
 
-    The areas and the map show the reconstructed mode where there is one: they are then the recorded machine's.
+    The areas show the reconstructed mode where there is one: they are then the recorded machine's. The map shows the
+    simulation where there is one: only that knows who owns a frame.
 
     Args:
         recording: What was replayed.
@@ -314,8 +322,9 @@ def draw_replay(recording: Recording, result: ReplayResult, form: str = "png") -
     origin = _origin_ns(recording)
     _stack_of_orders(figure.add_axes((0.07, 0.58, 0.31, 0.32)), shown, origin)
     _unusable(figure.add_axes((0.575, 0.58, 0.345, 0.32)), modes, origin)
-    title = f"What occupies the memory ({shown.mode})"
-    _memory_map(figure.add_axes((0.07, 0.12, 0.50, 0.36)), shown, title, recording.pfn_end, origin)
+    mapped = modes.get("simulate", shown)
+    title = f"What occupies the memory ({mapped.mode})"
+    _memory_map(figure.add_axes((0.07, 0.12, 0.50, 0.36)), mapped, title, recording.pfn_end, origin)
     _fallback_bars(figure.add_axes((0.715, 0.12, 0.265, 0.36)), modes)
     return _saved(figure, form)
 
@@ -368,6 +377,7 @@ def draw_comparison(recording: Recording, a: ReplayResult, b: ReplayResult, form
     _memory_map(right, modes["b"], "b", recording.pfn_end, origin, key=False)
     right.set_ylabel("")
     right.set_yticklabels([])
-    figure.legend(handles=_occupant_key(), loc="upper center", bbox_to_anchor=(0.33, 0.07), **_MAP_LEGEND)
+    handles = _occupant_key(modes["a"].map, modes["b"].map)
+    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.33, 0.07), **_MAP_LEGEND)
     _fallback_bars(figure.add_axes((0.72, 0.12, 0.26, 0.34)), modes)
     return _saved(figure, form)
