@@ -46,7 +46,6 @@ class Settings:
         lowmem_reserve_ratio: By `ZoneKind`: one frame in so many of the zones above is kept from requests that could
             use those; 0: none.
         defrag_mode: Take a block of another type below the pageblock order only as a last resort.
-        extfrag_threshold: 0..1000; see REFERENCE section 4.
         pcp: Whether there are per-CPU lists; without, every block comes from and goes to the free lists.
         pcp_high_min: Frames that the lists of a CPU and zone may always hold.
         pcp_high_max: Frames that they may hold at most.
@@ -62,7 +61,6 @@ class Settings:
     watermark_boost_factor: int = 15000
     lowmem_reserve_ratio: tuple[int, int, int, int] = (256, 256, 32, 0)
     defrag_mode: bool = False
-    extfrag_threshold: int = 500
     pcp: bool = True
     pcp_high_min: int | None = None
     pcp_high_max: int | None = None

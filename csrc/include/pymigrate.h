@@ -140,7 +140,6 @@ struct pm_settings {
 	uint32_t watermark_boost_factor;     ///< parts of 10,000 of the HIGH mark; 0: no boost
 	uint32_t lowmem_reserve_ratio[4];    ///< by zone kind; 0: no reserve
 	uint32_t defrag_mode;		     ///< 1: take a block of another type below the pageblock order only as a last resort
-	uint32_t extfrag_threshold;	     ///< 0..1000
 	uint32_t pcp;			     ///< 0: no per-CPU lists, every block comes from and goes to the free lists
 	int64_t pcp_high_min;		     ///< frames; -1: from the watermarks. One value for every zone
 	int64_t pcp_high_max;		     ///< frames; -1: from the zone's size
@@ -209,7 +208,8 @@ PM_API PM_NODISCARD enum pm_status pm_drain(struct pm_machine *m, uint32_t cpu);
 /// What the kernel's periodic vmstat work does to the lists of `cpu` about once a second: lowers `high`, drains what is above it.
 PM_API PM_NODISCARD enum pm_status pm_decay_pcp(struct pm_machine *m, uint32_t cpu);
 
-/// While reclaim is active in a zone its per-CPU lists hold less. `zone` is an index as in pm_zone_info().
+/// While reclaim is active in a zone its per-CPU lists hold less; its end takes the zone's watermark boost away.
+/// `zone` is an index as in pm_zone_info().
 PM_API PM_NODISCARD enum pm_status pm_set_reclaim_active(struct pm_machine *m, uint32_t zone, bool active);
 
 /// Isolates the pageblock of `pfn` (its free blocks move to the ISOLATE lists and no longer count as free), or undoes it.

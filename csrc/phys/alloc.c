@@ -187,10 +187,8 @@ static __attribute__((noinline)) enum pm_status why_failed(struct pm_machine *m,
 		return PM_ERR_ZONE;
 	for (; *z >= 0; z++) {
 		struct pm_zone *zone = &m->zone[*z];
-		uint64_t need = pm_watermark(zone, PM_WMARK_MIN) + ((uint64_t)1 << rq->order) - 1;
 
-		/* The order-0 check at a mark raised by the block's size is the amount alone, without the search for a block. */
-		if (pm_watermark_ok(zone, 0, need, rq->highest, flags)) {
+		if (pm_watermark_enough(zone, rq->order, pm_watermark(zone, PM_WMARK_MIN), rq->highest, flags)) {
 			atomic_fetch_add_explicit(&m->cpu[rq->cpu].fail_no_block, 1, memory_order_relaxed);
 			return PM_ERR_NO_BLOCK;
 		}

@@ -14,7 +14,6 @@ void pm_settings_default(struct pm_settings *ret)
 		.watermark_scale_factor = 10,
 		.watermark_boost_factor = 15000,
 		.lowmem_reserve_ratio = { 256, 256, 32, 0 },
-		.extfrag_threshold = 500,
 		.pcp = 1,
 		.pcp_high_min = -1,
 		.pcp_high_max = -1,
@@ -130,7 +129,7 @@ static enum pm_status check_layout(const struct pm_layout *layout)
 	if (layout->start > PM_START_UNPLACED || !ranges_ordered(layout->holes, layout->nr_holes) ||
 	    !ranges_ordered(layout->reserved, layout->nr_reserved))
 		return PM_ERR_INVAL;
-	if (layout->settings.min_free_kbytes > INT32_MAX || layout->settings.watermark_scale_factor > 10000 || layout->settings.extfrag_threshold > 1000 ||
+	if (layout->settings.min_free_kbytes > INT32_MAX || layout->settings.watermark_scale_factor > 10000 ||
 	    layout->settings.pcp_batch > INT32_MAX / 64 || layout->settings.pcp_high_min > INT32_MAX / 2 ||
 	    layout->settings.pcp_high_max > INT32_MAX / 2 || layout->settings.pcp_batch == 0)
 		return PM_ERR_INVAL;

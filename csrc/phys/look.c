@@ -354,11 +354,3 @@ enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag)
 	atomic_store_explicit(&frame->tag, tag, memory_order_relaxed); /* relaxed: the owner's own number */
 	return PM_OK;
 }
-
-enum pm_status pm_set_reclaim_active(struct pm_machine *m, uint32_t zone, bool active)
-{
-	if (zone >= m->nr_zones)
-		return PM_ERR_INVAL;
-	atomic_store_explicit(&m->zone[zone].reclaim_active, active, memory_order_relaxed); /* relaxed: a hint */
-	return PM_OK;
-}

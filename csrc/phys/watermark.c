@@ -101,7 +101,7 @@ static bool has_block(const struct pm_zone *zone, unsigned int order, uint32_t a
 	return false;
 }
 
-bool pm_watermark_ok(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags)
+bool pm_watermark_enough(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags)
 {
 	int64_t free = (int64_t)atomic_load_explicit(&zone->nr_free, memory_order_relaxed); /* relaxed: see nr_free */
 	int64_t min = (int64_t)mark;
@@ -116,9 +116,12 @@ bool pm_watermark_ok(const struct pm_zone *zone, unsigned int order, uint64_t ma
 				min -= min / 4;
 		}
 	}
-	if (free <= min + (int64_t)zone->lowmem_reserve[highest])
-		return false;
-	return order == 0 || has_block(zone, order, alloc_flags);
+	return free > min + (int64_t)zone->lowmem_reserve[highest];
+}
+
+bool pm_watermark_ok(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags)
+{
+	return pm_watermark_enough(zone, order, mark, highest, alloc_flags) && (order == 0 || has_block(zone, order, alloc_flags));
 }
 
 void pm_watermark_boost(const struct pm_machine *m, struct pm_zone *zone)
@@ -135,4 +138,22 @@ void pm_watermark_boost(const struct pm_machine *m, struct pm_zone *zone)
 	boost = atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed) + PM_PAGEBLOCK_NR_PAGES;
 	atomic_store_explicit(&zone->watermark_boost, boost < most ? boost : most, memory_order_relaxed);
 	pm_watermark_update(zone);
+}
+
+enum pm_status pm_set_reclaim_active(struct pm_machine *m, uint32_t index, bool active)
+{
+	struct pm_zone *zone;
+
+	if (index >= m->nr_zones)
+		return PM_ERR_INVAL;
+	zone = &m->zone[index];
+	pm_lock(&zone->lock);
+	atomic_store_explicit(&zone->reclaim_active, active, memory_order_relaxed); /* relaxed: a hint */
+	/* What the boost asked for has been done. */
+	if (!active) {
+		atomic_store_explicit(&zone->watermark_boost, 0, memory_order_relaxed);
+		pm_watermark_update(zone);
+	}
+	pm_unlock(&zone->lock);
+	return PM_OK;
 }

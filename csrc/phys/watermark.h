@@ -18,6 +18,9 @@ enum pm_alloc_flags {
 /// Computes min_free_kbytes (unless set), all marks and the low-memory reserves. Before anyone uses the machine.
 void pm_watermarks_setup(struct pm_machine *m);
 
+/// Is the amount of free memory enough for a request of `order` at `mark`, whether or not there is a block?
+bool pm_watermark_enough(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags);
+
 /// May a request of `order`, which may use zones up to kind `highest`, be served at `mark`? Reads without the lock, as the kernel.
 bool pm_watermark_ok(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags);
 

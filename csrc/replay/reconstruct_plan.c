@@ -433,7 +433,7 @@ static void begin_pass(struct pm_plan *p)
 	memset(p->counts, 0, sizeof(p->counts));
 	memcpy(p->type, p->start_type, frames / PM_PAGEBLOCK_NR_PAGES + 1);
 	for (i = 0; i < frames; i++)
-		p->bits[i] = !p->in->frame_flags || (p->in->frame_flags[i] >> 10 & 1);
+		p->bits[i] = !p->in->n_frames || (p->in->frame_flags[i] >> 10 & 1);
 	p->live = 0;
 	p->extfrag_pfn = PM_NO_PFN32;
 	p->next_capture = 0;

@@ -221,14 +221,8 @@ static void set_reclaiming(struct pm_simulation *sim, bool active)
 {
 	uint32_t z;
 
-	for (z = 0; z < sim->m->nr_zones; z++) {
-		/* Relaxed: one thread, and elsewhere a hint. */
-		atomic_store_explicit(&sim->m->zone[z].reclaim_active, active, memory_order_relaxed);
-		if (!active) {
-			atomic_store_explicit(&sim->m->zone[z].watermark_boost, 0, memory_order_relaxed);
-			pm_watermark_update(&sim->m->zone[z]);
-		}
-	}
+	for (z = 0; z < sim->m->nr_zones; z++)
+		PM_ASSERT(pm_set_reclaim_active(sim->m, z, active) == PM_OK);
 }
 
 /// Does what is due in the background.

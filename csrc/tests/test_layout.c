@@ -126,9 +126,6 @@ static void settings_out_of_range(void)
 	s->watermark_scale_factor = 10001;
 	CHECK_EQ(create(&layout), PM_ERR_INVAL);
 	pm_settings_default(s);
-	s->extfrag_threshold = 1001;
-	CHECK_EQ(create(&layout), PM_ERR_INVAL);
-	pm_settings_default(s);
 	s->pcp_batch = 0;
 	CHECK_EQ(create(&layout), PM_ERR_INVAL);
 	s->pcp_batch = INT32_MAX;
