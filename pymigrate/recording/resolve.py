@@ -107,9 +107,7 @@ def _initial(resolve: Any, first_id: int) -> InitialAllocations:
     )
 
 
-def resolve_input(
-    events: Events, *, frame_flags: NDArray[np.uint32], frame_times: FrameTimes
-) -> tuple[Any, list[Any]]:
+def resolve_input(events: Events, *, frame_flags: NDArray[np.uint32], frame_times: FrameTimes) -> tuple[Any, list[Any]]:
     """A `struct pm_resolve_input *` over the arrays, without copies, and what must be kept alive while it is used."""
     c_events, keep = events.as_c()
     source = ffi.new("struct pm_resolve_input *")

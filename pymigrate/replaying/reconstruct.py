@@ -51,9 +51,7 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
         settings=settings_of(recording, policy),
     )
     machine.load_pageblock_types(shape.pageblock_types)
-    source, keep = resolve_input(
-        recording.events, frame_flags=recording.frame_flags, frame_times=recording.frame_times
-    )
+    source, keep = resolve_input(recording.events, frame_flags=recording.frame_flags, frame_times=recording.frame_times)
     out = ffi.new("struct pm_reconstruct **")
     check(lib.pm_reconstruct_create(machine.handle, source, out), what="a reconstruction")
     handle = ffi.gc(out[0], lib.pm_reconstruct_destroy)
