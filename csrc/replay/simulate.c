@@ -34,7 +34,8 @@ enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocation
 	sim->nr_allocations = nr_allocations;
 	sim->placed = malloc(((size_t)nr_allocations + 1) * sizeof(*sim->placed));
 	sim->compactions = calloc(m->nr_cpus, sizeof(*sim->compactions));
-	if (!sim->placed || !sim->compactions) {
+	sim->skip = calloc(m->nr_pageblocks, 1);
+	if (!sim->placed || !sim->compactions || !sim->skip) {
 		pm_simulation_destroy(sim);
 		return PM_ERR_NOMEM;
 	}
@@ -51,6 +52,7 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	free(sim->placed);
 	pm_simulation_forget_scatters(sim);
 	free(sim->ticks);
+	free(sim->skip);
 	free(sim->compactions);
 	free(sim);
 }
@@ -231,6 +233,8 @@ static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 	while (sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= now_ns) {
 		const struct pm_sim_tick *tick = &sim->ticks[sim->next_tick++];
 
+		if (tick->kind == PM_TICK_RECLAIM_END)
+			memset(sim->skip, 0, sim->m->nr_pageblocks);
 		if (tick->kind != PM_TICK_DECAY)
 			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN);
 		else if (pm_decay_pcp(sim->m, tick->cpu) == PM_OK)

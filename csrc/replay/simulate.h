@@ -46,6 +46,7 @@ struct pm_simulation {
 	struct pm_simulation_options options;
 	struct pm_simulation_stats stats;
 	struct pm_sim_compaction *compactions; ///< [cpus]
+	uint8_t *skip; ///< by pageblock: the free scanner found nothing there; forgotten when kswapd goes to sleep
 	struct pm_sim_scatter *scatters; ///< [nr_scatters], room for `room_scatters`
 	uint32_t nr_scatters;
 	uint32_t room_scatters;

@@ -74,21 +74,34 @@ static struct pm_pfn find_free(const struct pm_machine *m, uint32_t start, unsig
 	return pm_pfn_nil();
 }
 
-/// The free scanner: from where it stopped, pageblock by pageblock down to the source. Takes the block off the free lists.
-static struct pm_pfn take_target(struct pm_machine *m, struct pm_zone *zone, struct pm_sim_compaction *c, uint32_t source, unsigned int order) PM_REQUIRES(zone->lock)
+/// Is there any block of at least `order` that the scanner might find?
+static bool any_free(const struct pm_zone *zone, unsigned int order) PM_REQUIRES(zone->lock)
 {
+	unsigned int o;
+
+	for (o = order; o < PM_PAGEBLOCK_ORDER; o++)
+		if (pm_list_nr(&zone->area[o].list[PM_MT_MOVABLE]))
+			return true;
+	return false;
+}
+
+/// The free scanner: from where it stopped, pageblock by pageblock down to the source. Takes the block off the free lists.
+static struct pm_pfn take_target(struct pm_simulation *sim, struct pm_zone *zone, struct pm_sim_compaction *c, uint32_t source, unsigned int order) PM_REQUIRES(zone->lock)
+{
+	struct pm_machine *m = sim->m;
 	uint32_t at = c->free_pfn >= zone->start && c->free_pfn < zone->end ? c->free_pfn : zone->end - 1;
 
-	if (order >= c->failed_order)
+	if (order >= c->failed_order || !any_free(zone, order))
 		return pm_pfn_nil();
 
 	at &= ~(uint32_t)(PM_PAGEBLOCK_NR_PAGES - 1);
 	for (; at > source; at -= PM_PAGEBLOCK_NR_PAGES) {
 		struct pm_pfn found;
 
-		if (!suitable_target(m, zone, at, c->order))
+		if (sim->skip[at >> PM_PAGEBLOCK_ORDER] || !suitable_target(m, zone, at, c->order))
 			continue;
 		found = find_free(m, at, order);
+		sim->skip[at >> PM_PAGEBLOCK_ORDER] = pm_pfn_is_nil(found) && order == 0;
 		if (pm_pfn_is_nil(found) || !pm_buddy_take_exact(m, zone, found, order))
 			continue;
 		c->free_pfn = at;
@@ -118,7 +131,7 @@ bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, s
 	if (id == PM_SIM_SCATTER_TAG)
 		return false;
 	pm_lock(&zone->lock);
-	to = take_target(m, zone, &sim->compactions[ev->cpu[i]], ev->pfn[i], order);
+	to = take_target(sim, zone, &sim->compactions[ev->cpu[i]], ev->pfn[i], order);
 	pm_unlock(&zone->lock);
 	if (pm_pfn_is_nil(to))
 		return false;
