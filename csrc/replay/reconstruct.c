@@ -145,15 +145,34 @@ enum pm_status pm_reconstruct_create(struct pm_machine *m, const struct pm_resol
 	return PM_OK;
 }
 
-/// The pageblock changed its type some time before this event told: its free blocks follow. A block of several pageblocks stays.
+/// Sets the type of the pageblocks of a block of at least that order, and keeps the count of the reserve.
+static void set_types(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int type) PM_REQUIRES(zone->lock)
+{
+	uint32_t i;
+
+	for (i = 0; i < 1u << (order - PM_PAGEBLOCK_ORDER); i++) {
+		const struct pm_pageblock *block = pm_pageblock_of(m, pm_pfn_add(pfn, i << PM_PAGEBLOCK_ORDER));
+
+		if (block->type == PM_MT_HIGHATOMIC)
+			zone->nr_reserved_highatomic -= PM_PAGEBLOCK_NR_PAGES;
+		if (type == PM_MT_HIGHATOMIC)
+			zone->nr_reserved_highatomic += PM_PAGEBLOCK_NR_PAGES;
+	}
+	pm_pageblock_set_range(m, pfn, order, type);
+}
+
+/// The pageblock changed its type some time before this event told: its free blocks follow; one of several pageblocks takes them along.
 static void retype(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int type) PM_REQUIRES(zone->lock)
 {
 	unsigned int order;
 	struct pm_pfn block = pm_buddy_find(m, zone, pfn, &order);
 
-	pm_pageblock_set_range(m, pfn, PM_PAGEBLOCK_ORDER, type);
-	if (!pm_pfn_is_nil(block) && order > PM_PAGEBLOCK_ORDER)
+	if (!pm_pfn_is_nil(block) && order > PM_PAGEBLOCK_ORDER) {
+		set_types(m, zone, block, order, type);
+		pm_buddy_move(m, zone, block, order, type);
 		return;
+	}
+	set_types(m, zone, pfn, PM_PAGEBLOCK_ORDER, type);
 	pm_pageblock_move_free(m, zone, pfn, type);
 }
 
@@ -191,7 +210,7 @@ static void claim_whole(struct pm_reconstruct *r, struct pm_zone *zone, uint32_t
 	head = pm_buddy_find(r->m, zone, pm_pfn(ev->pfn[i]), &order);
 	if (pm_pfn_is_nil(head) || order < PM_PAGEBLOCK_ORDER)
 		return;
-	pm_pageblock_set_range(r->m, head, order, (unsigned int)ev->migratetype[i]);
+	set_types(r->m, zone, head, order, (unsigned int)ev->migratetype[i]);
 	pm_buddy_move(r->m, zone, head, order, (unsigned int)ev->migratetype[i]);
 }
 

@@ -188,6 +188,14 @@ static inline uint32_t pm_rc_align(uint32_t pfn, unsigned int order)
 	return pfn & ~((1u << order) - 1);
 }
 
+/// A range that isolate_freepages can have scanned: it never leaves a pageblock.
+static inline bool pm_rc_is_scan(const struct pm_plan *p, uint32_t event)
+{
+	uint32_t start = p->ev->pfn[event], end = p->ev->arg0[event];
+
+	return start <= end && end <= p->n_frames && end - start <= PM_PAGEBLOCK_NR_PAGES;
+}
+
 static inline bool pm_rc_is_take(const struct pm_plan *p, uint32_t event)
 {
 	return p->ev->kind[event] == PM_EV_ZONE_LOCKED || p->ev->kind[event] == PM_EV_EXTFRAG;

@@ -98,7 +98,7 @@ static void look_at_compaction(struct pm_plan *p, struct pm_rc_later *laters)
 		if (kind == PM_EV_COMPACT_END)
 			*later = (struct pm_rc_later){ .end = (uint32_t)i };
 		later->ending = kind == PM_EV_COMPACT_END;
-		later->scan = kind == PM_EV_ISOLATE_FREE ? (uint32_t)i : PM_NO_PFN32;
+		later->scan = kind == PM_EV_ISOLATE_FREE && pm_rc_is_scan(p, (uint32_t)i) ? (uint32_t)i : PM_NO_PFN32;
 	}
 }
 

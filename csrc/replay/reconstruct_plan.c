@@ -299,8 +299,10 @@ static void on_compaction(struct pm_plan *p, uint32_t event)
 
 	switch (ev->kind[event]) {
 	case PM_EV_ISOLATE_FREE:
-		if (ev->pfn[event] < ev->arg0[event] && ev->arg0[event] <= p->n_frames)
+		if (pm_rc_is_scan(p, event))
 			pm_rc_isolate(p, event);
+		else
+			p->counts[PM_RC_MALFORMED]++;
 		break;
 	case PM_EV_FAST_ISOLATE_FREE:
 		pm_rc_fast_isolate(p, event);

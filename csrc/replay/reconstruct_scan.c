@@ -48,11 +48,15 @@ static bool fits(struct pm_plan *p, uint32_t event, const struct pm_rc_scan *sca
 	return walk(p, ev->pfn[event], ev->arg0[event], scan, PM_NO_PFN32, &w) && w.taken == ev->arg2[event] && w.scanned == ev->arg1[event];
 }
 
-static bool find_compound(struct pm_plan *p, uint32_t event, struct pm_rc_scan *ret)
+/// The scanner looks at few frames before it meets a compound page, or it would not step over it only once.
+enum { COMPOUND_AT_MAX = 16 };
+
+/// Tries a compound page at the first `most` frames looked at.
+static bool find_compound(struct pm_plan *p, uint32_t event, uint32_t most, struct pm_rc_scan *ret)
 {
 	uint32_t length = p->ev->arg0[event] - p->ev->pfn[event], at, order;
 
-	for (at = 0; at <= length / ret->stride; at++)
+	for (at = 0; at < most && at <= length / ret->stride; at++)
 		for (order = 1; order <= PM_PAGEBLOCK_ORDER; order++) {
 			ret->compound_at = at;
 			ret->compound_order = order;
@@ -63,7 +67,7 @@ static bool find_compound(struct pm_plan *p, uint32_t event, struct pm_rc_scan *
 }
 
 /// Finds the walk. A full scan has only one.
-static bool find_scan(struct pm_plan *p, uint32_t event, struct pm_rc_scan *ret)
+static bool find_scan(struct pm_plan *p, uint32_t event, uint32_t most, struct pm_rc_scan *ret)
 {
 	uint32_t stride;
 
@@ -78,7 +82,7 @@ static bool find_scan(struct pm_plan *p, uint32_t event, struct pm_rc_scan *ret)
 	}
 	for (stride = 32; stride >= 2; stride /= 2) {
 		*ret = (struct pm_rc_scan){ stride, 0, 0 };
-		if (find_compound(p, event, ret))
+		if (find_compound(p, event, most, ret))
 			return true;
 	}
 	*ret = (struct pm_rc_scan){ 1, 0, 0 };
@@ -102,7 +106,7 @@ static bool find_gone(struct pm_plan *p, uint32_t event)
 			p->head[at] = 0;
 			if (whole - 1u > order)
 				p->head[at + (1u << order)] = (uint8_t)(order + 1);
-			found = find_scan(p, event, &scan);
+			found = find_scan(p, event, 1, &scan);
 			if (whole - 1u > order)
 				p->head[at + (1u << order)] = 0;
 			p->head[at] = whole;
@@ -160,7 +164,7 @@ void pm_rc_isolate(struct pm_plan *p, uint32_t event)
 	/* A sparse scan that took nothing says next to nothing. */
 	if (ev->arg2[event] == 0 && !full)
 		return;
-	if (find_scan(p, event, &scan)) {
+	if (find_scan(p, event, COMPOUND_AT_MAX, &scan)) {
 		p->counts[PM_RC_SCAN_EXACT]++;
 		(void)walk(p, ev->pfn[event], ev->arg0[event], &scan, event, &w);
 		if (p->learnt[event] & PM_RC_WORD)
