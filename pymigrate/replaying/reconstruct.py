@@ -6,6 +6,8 @@ do not explain is counted by cause. On the way our policy is asked at each step 
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from pymigrate._core import ffi, lib
@@ -40,6 +42,7 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
     Returns:
         The result, and whether it was interrupted.
     """
+    began = time.perf_counter()
     moment = snapshot_moment(recording)
     shape = machine_shape(recording, moment)
     machine = Machine(
@@ -65,6 +68,7 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
         mode="reconstruct",
         first=lib.pm_reconstruct_first(handle),
         start_ns=moment,
+        prepare_seconds=time.perf_counter() - began,
         play=play,
         options=options,
     )

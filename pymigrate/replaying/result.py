@@ -34,6 +34,7 @@ class ModeResult:
         counts: What happened, by name: requests, failures, unresolved events by cause.
         events: Events played.
         seconds: Time that playing them took.
+        prepare_seconds: Time before that: working out the start state, and for ``"reconstruct"`` the plan.
         unresolved: Events of `events` that could not be explained.
         start: How well the start state is known, by name.
         map_t_ns: When the rows of `map` were taken, shape (M,).
@@ -53,6 +54,7 @@ class ModeResult:
     events: int
     seconds: float
     unresolved: int
+    prepare_seconds: float = 0.0
     start: dict[str, int] = field(default_factory=dict)
     map_t_ns: NDArray[np.uint64]
     map: NDArray[np.uint32]
@@ -104,6 +106,7 @@ class ModeResult:
         if "same_frame" in self.counts:
             found["same_frame.share"] = (self.counts["same_frame"] / max(self.counts["frames_compared"], 1), "share")
         found["events_per_second"] = (self.events_per_second, "1/s")
+        found["prepare.seconds"] = (self.prepare_seconds, "s")
         found["unresolved.share"] = (self.unresolved_share, "share")
         return found
 
@@ -123,6 +126,7 @@ class ModeResult:
             "counts": self.counts,
             "events": self.events,
             "seconds": self.seconds,
+            "prepare_seconds": self.prepare_seconds,
             "unresolved": self.unresolved,
             "start": self.start,
             "figures": {name: value for name, (value, _) in self.figures().items()},

@@ -88,6 +88,8 @@ class Session:
         machine: Where.
         mode: ``"simulate"`` or ``"reconstruct"``.
         first: Index of the first event to play.
+        start_ns: The clock from which samples count.
+        prepare_seconds: Time spent before the session.
         play: Plays events [from, to).
         options: How it is watched.
     """
@@ -97,6 +99,7 @@ class Session:
     mode: str
     first: int
     start_ns: int
+    prepare_seconds: float
     play: Callable[[int, int], None]
     options: Options
     zone_columns: list[int] = field(init=False)
@@ -195,6 +198,7 @@ class Session:
             events=self.position - self.first,
             seconds=self.seconds,
             unresolved=unresolved,
+            prepare_seconds=self.prepare_seconds,
             start=start,
             map_t_ns=np.array(self.row_ns, np.uint64),
             map=np.stack(self.rows) if self.rows else np.zeros((0, bins, NR_OCCUPANTS), np.uint32),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -116,6 +117,7 @@ def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[Mo
     Returns:
         The result, and whether it was interrupted.
     """
+    began = time.perf_counter()
     state = start_state(recording)
     machine = build_machine(recording, state, policy)
     ids = recording.events.allocation
@@ -138,6 +140,7 @@ def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[Mo
         mode="simulate",
         first=state.frames.split,
         start_ns=state.frames.time_ns,
+        prepare_seconds=time.perf_counter() - began,
         play=play,
         options=options,
     )
