@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pymigrate.recording import Recording, sample_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -17,6 +21,19 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 def test_links_lead_somewhere(document: Path) -> None:
     broken = [link for link in LINK.findall(document.read_text("utf-8")) if not (document.parent / link).exists()]
     assert not broken
+
+
+def test_a_recording_is_read_with_numpy_alone_as_the_document_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(sample_path(), "rec.npz")
+    (block,) = BLOCK.findall((ROOT / "docs" / "RECORDING_FORMAT.md").read_text("utf-8"))
+    names: dict[str, Any] = {}
+    exec(compile(block, "RECORDING_FORMAT.md", "exec"), names)
+    events = Recording.load("rec.npz").events
+    for column in ("time_ns", "pfn", "gfp"):
+        assert (names[column] == getattr(events, column)).all()
 
 
 def test_the_readmes_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

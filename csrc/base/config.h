@@ -1,14 +1,6 @@
-/// Constants of the build, in one place. pymigrate.h repeats what callers need; base/types.h asserts that both agree.
+/// Constants of the build that no caller needs. Page size, orders and the like are in pymigrate.h, in one place.
 #ifndef PM_BASE_CONFIG_H
 #define PM_BASE_CONFIG_H
-
-#define PM_CFG_PAGE_SHIFT 12
-#define PM_CFG_NR_ORDERS 11
-#define PM_CFG_PAGEBLOCK_ORDER 9
-#define PM_CFG_COSTLY_ORDER 3
-
-/// A refill or a drain of a per-CPU list scales its batch by at most this many doublings.
-#define PM_CFG_PCP_BATCH_SCALE_MAX 5
 
 /// The batch of a per-CPU list is derived from at most this many bytes.
 #define PM_CFG_PCP_BATCH_BYTES (256 * 1024)

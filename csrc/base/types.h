@@ -6,12 +6,8 @@
 #include "base/config.h"
 #include "pymigrate.h"
 
-_Static_assert(PM_PAGE_SHIFT == PM_CFG_PAGE_SHIFT, "pymigrate.h and base/config.h disagree on the page size");
-_Static_assert(PM_NR_ORDERS == PM_CFG_NR_ORDERS && PM_MAX_ORDER == PM_CFG_NR_ORDERS - 1, "pymigrate.h and base/config.h disagree on the orders");
-_Static_assert(PM_PAGEBLOCK_ORDER == PM_CFG_PAGEBLOCK_ORDER, "pymigrate.h and base/config.h disagree on the pageblock order");
-_Static_assert(PM_COSTLY_ORDER == PM_CFG_COSTLY_ORDER, "pymigrate.h and base/config.h disagree on the costly order");
-_Static_assert(PM_PCP_SCALE_MAX == PM_CFG_PCP_BATCH_SCALE_MAX, "pymigrate.h and base/config.h disagree on the scale of a batch");
-_Static_assert(PM_PAGE_SIZE == 1 << PM_PAGE_SHIFT && PM_PAGEBLOCK_NR_PAGES == 1 << PM_PAGEBLOCK_ORDER, "derived constants in pymigrate.h are stale");
+_Static_assert(PM_MAX_ORDER < 16, "a frame's word has four bits for the order");
+_Static_assert(PM_PAGEBLOCK_ORDER > PM_COSTLY_ORDER && PM_PAGEBLOCK_ORDER <= PM_MAX_ORDER, "the per-CPU lists keep the pageblock order apart from the small ones");
 
 /// A frame number. A struct, so that it cannot be swapped with an address, an order or a count.
 struct pm_pfn {

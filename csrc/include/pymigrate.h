@@ -31,18 +31,19 @@ extern "C" {
 
 /* BINDING-BEGIN */
 
-/// Constants of the build. base/config.h holds the numbers; this enum repeats what a caller needs.
+/// Constants of the build: change them here, and build anew. Those below the blank line follow from the ones above it.
 enum {
 	PM_PAGE_SHIFT = 12,
-	PM_PAGE_SIZE = 4096,
-	PM_NR_ORDERS = 11,
-	PM_MAX_ORDER = 10,
+	PM_NR_ORDERS = 11, ///< blocks of 2^0 .. 2^10 frames
 	PM_PAGEBLOCK_ORDER = 9,
-	PM_PAGEBLOCK_NR_PAGES = 512,
 	PM_COSTLY_ORDER = 3,
 	PM_PCP_SCALE_MAX = 5, ///< most doublings of a refill of a per-CPU list
 	PM_MAX_CPUS = 1024,
-	PM_MAX_ZONES = 4
+	PM_MAX_ZONES = 4,
+
+	PM_PAGE_SIZE = 1 << PM_PAGE_SHIFT,
+	PM_MAX_ORDER = PM_NR_ORDERS - 1,
+	PM_PAGEBLOCK_NR_PAGES = 1 << PM_PAGEBLOCK_ORDER
 };
 
 /// Result of a call. Zero is success; each failure has one meaning, so that it can be shown to a person.

@@ -151,7 +151,7 @@ enum pm_status pm_load_pcp(struct pm_machine *m, uint32_t cpu, uint32_t zone, ui
 {
 	struct pm_pcp *pcp;
 
-	if (cpu >= m->nr_cpus || zone >= m->nr_zones || high > INT32_MAX / 2 || alloc_factor > PM_CFG_PCP_BATCH_SCALE_MAX || free_count > INT32_MAX / 2)
+	if (cpu >= m->nr_cpus || zone >= m->nr_zones || high > INT32_MAX / 2 || alloc_factor > PM_PCP_SCALE_MAX || free_count > INT32_MAX / 2)
 		return PM_ERR_INVAL;
 	pcp = &m->cpu[cpu].pcp[zone];
 	pm_lock(&pcp->lock);

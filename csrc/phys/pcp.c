@@ -75,7 +75,7 @@ static int32_t refill_size(struct pm_pcp *pcp, const struct pm_zone *zone, unsig
 		high = pcp->high = min32(high + batch, pcp->high_max);
 	if (!order) {
 		most = max32(high - pcp->count - pcp->batch, pcp->batch);
-		if (batch <= most && pcp->alloc_factor < PM_CFG_PCP_BATCH_SCALE_MAX)
+		if (batch <= most && pcp->alloc_factor < PM_PCP_SCALE_MAX)
 			pcp->alloc_factor++;
 		batch = min32(batch, most);
 	}
@@ -137,7 +137,7 @@ static int32_t high_now(struct pm_pcp *pcp, const struct pm_zone *zone, bool fre
 	if (high == 0)
 		return 0;
 	if (free_high) {
-		pcp->high = max32(high - (pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX), pcp->high_min);
+		pcp->high = max32(high - (pcp->batch << PM_PCP_SCALE_MAX), pcp->high_min);
 		return 0;
 	}
 	/* Relaxed loads: both are hints. */
@@ -159,7 +159,7 @@ static int32_t high_now(struct pm_pcp *pcp, const struct pm_zone *zone, bool fre
 static int32_t drain_size(const struct pm_pcp *pcp, int32_t high, bool free_high) PM_REQUIRES(pcp->lock)
 {
 	if (free_high)
-		return min32(pcp->count, pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX);
+		return min32(pcp->count, pcp->batch << PM_PCP_SCALE_MAX);
 	if (high < pcp->batch)
 		return 1;
 	return clamp32(pcp->free_count, min32(pcp->batch, high - pcp->batch), high - pcp->batch);
@@ -190,7 +190,7 @@ static void put_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp 
 
 void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int index)
 {
-	int32_t most = pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX, high;
+	int32_t most = pcp->batch << PM_PCP_SCALE_MAX, high;
 	bool free_high = freeing_high_orders(pcp, order);
 
 	pcp->free_count = min32(pcp->free_count + (1 << order), most);
@@ -203,7 +203,7 @@ void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *
 static void decay(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp) PM_REQUIRES(pcp->lock)
 {
 	if (pcp->high > pcp->high_min) {
-		int32_t high = max32(pcp->count - (pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX), pcp->high - (pcp->high >> 3));
+		int32_t high = max32(pcp->count - (pcp->batch << PM_PCP_SCALE_MAX), pcp->high - (pcp->high >> 3));
 
 		pcp->high = max32(high, pcp->high_min);
 	}

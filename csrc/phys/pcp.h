@@ -46,7 +46,7 @@ static inline void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct
 	PM_REQUIRES(pcp->lock)
 {
 	unsigned int index = pm_pcp_index(order, migratetype);
-	int32_t most = pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX, run = pcp->free_count + (1 << order);
+	int32_t most = pcp->batch << PM_PCP_SCALE_MAX, run = pcp->free_count + (1 << order);
 
 	pm_list_push_front(&m->tables, &pcp->list[index], pfn, order);
 	pcp->alloc_factor >>= 1;

@@ -271,7 +271,7 @@ static void learn(struct pm_simulation *sim, const struct pm_events *ev, size_t 
 	if (!zone || ev->order[i] < 0 || !pm_pcp_order((unsigned int)ev->order[i]))
 		return;
 	pcp = &sim->m->cpu[ev->cpu[i]].pcp[zone->index];
-	most = pcp->batch << PM_CFG_PCP_BATCH_SCALE_MAX;
+	most = pcp->batch << PM_PCP_SCALE_MAX;
 	frames = 1 << ev->order[i];
 	pm_lock(&pcp->lock);
 	if (ev->kind[i] == PM_EV_ALLOC) {
@@ -280,7 +280,7 @@ static void learn(struct pm_simulation *sim, const struct pm_events *ev, size_t 
 		pcp->alloc_factor >>= 1;
 		pcp->free_count = pcp->free_count + frames < most ? pcp->free_count + frames : most;
 		pcp->prev_free_high = ev->order[i] > 0 && ev->order[i] <= PM_COSTLY_ORDER;
-	} else if (ev->kind[i] == PM_EV_ZONE_LOCKED && ev->order[i] == 0 && !same_burst && pcp->alloc_factor < PM_CFG_PCP_BATCH_SCALE_MAX) {
+	} else if (ev->kind[i] == PM_EV_ZONE_LOCKED && ev->order[i] == 0 && !same_burst && pcp->alloc_factor < PM_PCP_SCALE_MAX) {
 		pcp->alloc_factor++;
 	}
 	pm_unlock(&pcp->lock);
