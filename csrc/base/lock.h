@@ -26,6 +26,7 @@
 #define PM_REQUIRES(lock) PM_TSA(requires_capability(lock))
 #define PM_ACQUIRE(lock) PM_TSA(acquire_capability(lock))
 #define PM_RELEASE(lock) PM_TSA(release_capability(lock))
+#define PM_TRY_ACQUIRE(result, lock) PM_TSA(try_acquire_capability(result, lock))
 #define PM_NO_TSA PM_TSA(no_thread_safety_analysis)
 
 enum pm_lock_rank { PM_RANK_PCP = 1, PM_RANK_ZONE = 2 };
@@ -66,6 +67,17 @@ static inline void pm_lock(struct pm_lock *lock) PM_ACQUIRE(lock) PM_NO_TSA
 	pm_rank_push(lock);
 	if (PM_UNLIKELY(!atomic_compare_exchange_strong_explicit(&lock->held, &expected, 1, memory_order_acquire, memory_order_relaxed)))
 		pm_lock_slow(lock);
+}
+
+/// Takes the lock if it is free, and says so. Without a call, so that a caller can stay a leaf function.
+static inline bool pm_trylock(struct pm_lock *lock) PM_TRY_ACQUIRE(true, lock) PM_NO_TSA
+{
+	uint32_t expected = 0;
+
+	if (PM_UNLIKELY(!atomic_compare_exchange_strong_explicit(&lock->held, &expected, 1, memory_order_acquire, memory_order_relaxed)))
+		return false;
+	pm_rank_push(lock);
+	return true;
 }
 
 static inline void pm_unlock(struct pm_lock *lock) PM_RELEASE(lock) PM_NO_TSA

@@ -53,6 +53,13 @@ static inline bool pm_pfn_aligned(struct pm_pfn pfn, unsigned int order)
 	return (pfn.v & ((1u << order) - 1)) == 0;
 }
 
+/// Hides from the compiler how an address came about: it keeps the address in a register, instead of working it out again from its parts.
+static inline void *pm_opaque(void *address)
+{
+	__asm__("" : "+r"(address));
+	return address;
+}
+
 #define PM_LIKELY(x) __builtin_expect(!!(x), 1)
 #define PM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 

@@ -333,7 +333,7 @@ PM_API PM_NODISCARD enum pm_status pm_frame_info(struct pm_machine *m, uint64_t 
 PM_API PM_NODISCARD enum pm_status pm_frame_states(struct pm_machine *m, uint64_t start, size_t n, uint8_t *ret);
 
 /// The tables themselves, for views without a copy: pm_frame_table() has pm_nr_frames() entries of 16 bytes (uint32 word, tag,
-/// prev, next), pm_pageblock_table() one of 16 bytes for each 512 frames. The words are written by others at any time.
+/// prev, next; the first block of a list has no meaningful prev), pm_pageblock_table() one of 16 bytes for each 512 frames. The words are written by others at any time.
 PM_API const void *pm_frame_table(const struct pm_machine *m);
 PM_API const void *pm_pageblock_table(const struct pm_machine *m);
 

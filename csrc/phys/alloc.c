@@ -2,6 +2,7 @@
 #include "phys/buddy.h"
 #include "phys/pageblock.h"
 #include "phys/pcp.h"
+#include "phys/quick.h"
 #include "phys/rmqueue.h"
 #include "phys/watermark.h"
 
@@ -51,7 +52,7 @@ static bool zone_allows(struct pm_zone *zone, const struct request *rq, uint32_t
 static size_t take_pcp(struct pm_machine *m, struct pm_zone *zone, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
 {
 	struct pm_pcp *pcp = &m->cpu[rq->cpu].pcp[zone->index];
-	struct pm_list *list = &pcp->list[pm_pcp_index(rq->order, rq->migratetype)];
+	struct pm_chain *list = &pcp->list[pm_pcp_index(rq->order, rq->migratetype)];
 	uint32_t word = pm_word(PM_FRAME_USED, rq->migratetype, rq->order);
 	size_t i;
 
@@ -60,9 +61,9 @@ static size_t take_pcp(struct pm_machine *m, struct pm_zone *zone, const struct 
 		struct pm_pfn pfn;
 
 		pcp->free_count >>= 1;
-		if (PM_UNLIKELY(list->first == PM_NIL_PFN) && !pm_pcp_refill(m, zone, pcp, rq->order, rq->migratetype, flags))
+		if (PM_UNLIKELY(pm_chain_empty(list)) && !pm_pcp_refill(m, zone, pcp, rq->order, rq->migratetype, flags))
 			break;
-		pfn = pm_list_pop_front(&m->tables, list, rq->order);
+		pfn = pm_chain_pop_front(&m->tables, list, rq->order);
 		pcp->count -= 1 << rq->order;
 		pm_frame_set_word(pm_frame_of(m, pfn), word);
 		pfns[i] = pfn.v;
@@ -233,43 +234,26 @@ static __attribute__((noinline)) enum pm_status alloc_slow(struct pm_machine *m,
 	return why_failed(m, &rq);
 }
 
-/// The way nearly every request goes: plenty of memory, and a block in the CPU's list. What take_pcp() does for one block.
-/// Inlined for an order that the compiler knows.
-static inline __attribute__((always_inline)) enum pm_status alloc_quick(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret)
+/// Is the request one for pm_quick_alloc()?
+static inline bool quick_request(const struct pm_machine *m, uint32_t cpu, uint32_t gfp)
 {
-	const struct pm_request_class *class = &m->classes[gfp & PM_GFP_CLASS_MASK];
-	struct pm_pcp *pcp;
-	struct pm_list *list;
-	struct pm_pfn pfn;
+	return PM_LIKELY(cpu < m->nr_cpus) && PM_LIKELY(!(gfp & ~(uint32_t)PM_GFP_ALL));
+}
 
-	if (PM_UNLIKELY(cpu >= m->nr_cpus || (gfp & ~(uint32_t)PM_GFP_ALL) || class->first < 0))
-		return alloc_slow(m, cpu, order, gfp, ret);
-	if (PM_UNLIKELY(!pm_watermark_plenty(&m->zone[class->first], order, (unsigned int)class->highest)))
-		return alloc_slow(m, cpu, order, gfp, ret);
-	pcp = &m->cpu[cpu].pcp[class->first];
-	list = &pcp->list[pm_pcp_index(order, class->migratetype)];
-	pm_lock(&pcp->lock);
-	if (PM_UNLIKELY(list->first == PM_NIL_PFN)) {
-		pm_unlock(&pcp->lock);
-		return alloc_slow(m, cpu, order, gfp, ret);
-	}
-	pfn = pm_list_pop_front(&m->tables, list, order);
-	pcp->free_count >>= 1;
-	pcp->count -= 1 << order;
-	pcp->nr_alloc++;
-	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_USED, class->migratetype, order));
-	pm_unlock(&pcp->lock);
-	*ret = pfn.v;
-	return PM_OK;
+static __attribute__((noinline)) enum pm_status alloc_huge(struct pm_machine *m, uint32_t cpu, uint32_t gfp, uint64_t *ret)
+{
+	if (quick_request(m, cpu, gfp) && PM_LIKELY(pm_quick_alloc(m, cpu, PM_PAGEBLOCK_ORDER, m->classes[gfp & PM_GFP_CLASS_MASK], ret)))
+		return PM_OK;
+	return alloc_slow(m, cpu, PM_PAGEBLOCK_ORDER, gfp, ret);
 }
 
 enum pm_status pm_alloc(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret)
 {
-	if (PM_LIKELY(order == 0))
-		return alloc_quick(m, cpu, 0, gfp, ret);
-	if (order == PM_PAGEBLOCK_ORDER)
-		return alloc_quick(m, cpu, PM_PAGEBLOCK_ORDER, gfp, ret);
-	return alloc_slow(m, cpu, order, gfp, ret);
+	if (PM_UNLIKELY(order != 0))
+		return order == PM_PAGEBLOCK_ORDER ? alloc_huge(m, cpu, gfp, ret) : alloc_slow(m, cpu, order, gfp, ret);
+	if (quick_request(m, cpu, gfp) && PM_LIKELY(pm_quick_alloc(m, cpu, 0, m->classes[gfp & PM_GFP_CLASS_MASK], ret)))
+		return PM_OK;
+	return alloc_slow(m, cpu, 0, gfp, ret);
 }
 
 /// Why a frame cannot be freed with this order.
@@ -307,9 +291,7 @@ static inline bool begin_free(struct pm_machine *m, uint64_t pfn, unsigned int o
 	word = pm_frame_word(frame);
 	if (PM_UNLIKELY(pm_word_kind(word) != PM_FRAME_USED || pm_word_order(word) != order))
 		return false;
-	/* Relaxed: only atomicity matters; what the next owner reads is ordered by the lock of the list that the block goes to. */
-	return PM_LIKELY(atomic_compare_exchange_strong_explicit(&frame->word, &word, pm_word(PM_FRAME_PCP, pm_word_migratetype(word), order),
-								 memory_order_relaxed, memory_order_relaxed));
+	return pm_frame_begin_free(frame, word);
 }
 
 /// The per-CPU type a freed block is queued under; PM_NR_PCP_TYPES: it must go to the free lists.
@@ -330,8 +312,7 @@ static void free_to_buddy(struct pm_machine *m, struct pm_zone *zone, struct pm_
 	pm_unlock(&zone->lock);
 }
 
-/// Inlined for an order that the compiler knows.
-static inline __attribute__((always_inline)) enum pm_status free_block(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order)
+static __attribute__((noinline)) enum pm_status free_slow(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order)
 {
 	struct pm_zone *zone;
 	struct pm_pcp *pcp;
@@ -355,13 +336,20 @@ static inline __attribute__((always_inline)) enum pm_status free_block(struct pm
 	return PM_OK;
 }
 
+static __attribute__((noinline)) enum pm_status free_huge(struct pm_machine *m, uint32_t cpu, uint64_t pfn)
+{
+	if (PM_LIKELY(cpu < m->nr_cpus) && PM_LIKELY(pm_quick_free(m, cpu, pfn, PM_PAGEBLOCK_ORDER)))
+		return PM_OK;
+	return free_slow(m, cpu, pfn, PM_PAGEBLOCK_ORDER);
+}
+
 enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order)
 {
-	if (PM_LIKELY(order == 0))
-		return free_block(m, cpu, pfn, 0);
-	if (order == PM_PAGEBLOCK_ORDER)
-		return free_block(m, cpu, pfn, PM_PAGEBLOCK_ORDER);
-	return free_block(m, cpu, pfn, order);
+	if (PM_UNLIKELY(order != 0))
+		return order == PM_PAGEBLOCK_ORDER ? free_huge(m, cpu, pfn) : free_slow(m, cpu, pfn, order);
+	if (PM_LIKELY(cpu < m->nr_cpus) && PM_LIKELY(pm_quick_free(m, cpu, pfn, 0)))
+		return PM_OK;
+	return free_slow(m, cpu, pfn, 0);
 }
 
 /// How many blocks ahead a bulk free asks for a frame's cache line.

@@ -157,9 +157,9 @@ struct pm_pfn pm_buddy_take_smallest(struct pm_machine *m, struct pm_zone *zone,
 		struct pm_list *list = &zone->area[o].list[migratetype];
 		struct pm_pfn pfn;
 
-		if (list->first == PM_NIL_PFN)
+		if (list->chain.first == PM_NIL_PFN)
 			continue;
-		pfn = pm_pfn(list->first);
+		pfn = pm_pfn(list->chain.first);
 		(void)pm_buddy_del(m, zone, pfn, o);
 		pm_buddy_expand(m, zone, pfn, order, o, migratetype);
 		return pfn;

@@ -21,7 +21,7 @@ enum pm_frame_kind {
 
 /// Links of a list. (Z) on a free list, (L) = the per-CPU list's lock on a per-CPU list.
 struct pm_link {
-	uint32_t prev;
+	uint32_t prev; ///< of the first block of a list: undefined
 	uint32_t next;
 };
 
@@ -82,6 +82,14 @@ static inline uint32_t pm_frame_word(const struct pm_frame *frame)
 static inline void pm_frame_set_word(struct pm_frame *frame, uint32_t word)
 {
 	atomic_store_explicit(&frame->word, word, memory_order_relaxed);
+}
+
+/// Claims the right to free a used block, whose word was read as `word`: of several threads that try, one succeeds.
+static inline bool pm_frame_begin_free(struct pm_frame *frame, uint32_t word)
+{
+	/* Relaxed: only atomicity matters; what the next owner reads is ordered by the lock of the list that the block goes to. */
+	return PM_LIKELY(atomic_compare_exchange_strong_explicit(&frame->word, &word, word ^ pm_word(PM_FRAME_USED, 0, 0) ^ pm_word(PM_FRAME_PCP, 0, 0),
+								 memory_order_relaxed, memory_order_relaxed));
 }
 
 /// The type that decides where a freed frame goes: ISOLATE while the pageblock is isolated, else its type.

@@ -60,7 +60,7 @@ static void place_pcp(struct pm_machine *m, struct pm_pcp *pcp, struct pm_pfn pf
 {
 	unsigned int index = pm_pcp_index(order, migratetype);
 
-	pm_list_push_back(&m->tables, &pcp->list[index], pfn, order);
+	pm_chain_push_back(&m->tables, &pcp->list[index], pfn, order);
 	pcp->count += 1 << order;
 	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_PCP, migratetype, order));
 }

@@ -52,18 +52,19 @@ struct pm_zone {
 };
 
 struct pm_pcp {
+	/* With the lists of order 0 one cache line, the first. */
 	_Alignas(PM_CFG_CACHE_LINE) struct pm_lock lock;
 	int32_t count;	      ///< (L) frames on all lists
 	int32_t high;	      ///< (L) when to drain
 	int32_t free_count;   ///< (L) frames freed in a row
 	uint8_t alloc_factor; ///< (L) doublings of the next refill
 	bool prev_free_high;  ///< (L) the last free had an order of 1-3
+	int32_t batch;	      ///< (C)
 	int32_t high_min;     ///< (C)
 	int32_t high_max;     ///< (C)
-	int32_t batch;	      ///< (C)
+	struct pm_chain list[PM_NR_PCP_LISTS]; ///< (L)
 	uint64_t nr_alloc;    ///< (L) blocks
 	uint64_t nr_free;     ///< (L) blocks
-	struct pm_list list[PM_NR_PCP_LISTS]; ///< (L)
 };
 
 struct pm_cpu {

@@ -56,7 +56,7 @@ void pm_pcp_setup(struct pm_machine *m)
 			pcp->high_min = (int32_t)high_min;
 			pcp->high_max = (int32_t)high_max;
 			for (i = 0; i < PM_NR_PCP_LISTS; i++)
-				pm_list_init(&pcp->list[i]);
+				pm_chain_init(&pcp->list[i]);
 		}
 	}
 }
@@ -84,7 +84,7 @@ static int32_t refill_size(struct pm_pcp *pcp, const struct pm_zone *zone, unsig
 
 bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
 {
-	struct pm_list *list = &pcp->list[pm_pcp_index(order, migratetype)];
+	struct pm_chain *list = &pcp->list[pm_pcp_index(order, migratetype)];
 	int32_t want = refill_size(pcp, zone, order), got;
 	enum pm_rung rung = PM_RUNG_OWN;
 	uint32_t word = pm_word(PM_FRAME_PCP, migratetype, order);
@@ -96,7 +96,7 @@ bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pc
 		if (pm_pfn_is_nil(pfn))
 			break;
 		pm_frame_set_word(pm_frame_of(m, pfn), word);
-		pm_list_push_back(&m->tables, list, pfn, order);
+		pm_chain_push_back(&m->tables, list, pfn, order);
 	}
 	zone->nr_refill += (uint64_t)got;
 	pm_unlock(&zone->lock);
@@ -110,14 +110,14 @@ void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp
 	pm_lock(&zone->lock);
 	while (count > 0) {
 		unsigned int order;
-		struct pm_list *list = &pcp->list[index];
+		struct pm_chain *list = &pcp->list[index];
 
 		order = pm_pcp_index_order(index);
 		/* The oldest blocks go first: the newest are the ones in the cache. */
-		while (count > 0 && list->first != PM_NIL_PFN) {
+		while (count > 0 && !pm_chain_empty(list)) {
 			struct pm_pfn pfn = pm_pfn(list->last);
 
-			pm_list_remove(&m->tables, list, pfn, order);
+			pm_chain_remove(&m->tables, list, pfn, order);
 			count -= 1 << order;
 			pcp->count -= 1 << order;
 			zone->nr_drain++;
@@ -188,11 +188,17 @@ static void put_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp 
 		atomic_store_explicit(&zone->below_high, 0, memory_order_relaxed);
 }
 
-void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int index)
+void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 {
+	unsigned int index = pm_pcp_index(order, migratetype);
 	int32_t most = pcp->batch << PM_PCP_SCALE_MAX, high;
-	bool free_high = freeing_high_orders(pcp, order);
+	bool free_high;
 
+	pm_chain_push_front(&m->tables, &pcp->list[index], pfn, order);
+	pcp->alloc_factor >>= 1;
+	pcp->count += 1 << order;
+	pcp->nr_free++;
+	free_high = freeing_high_orders(pcp, order);
 	pcp->free_count = min32(pcp->free_count + (1 << order), most);
 	high = high_now(pcp, zone, free_high);
 	if (pcp->count >= high)

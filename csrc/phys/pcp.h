@@ -38,28 +38,42 @@ void pm_pcp_setup(struct pm_machine *m);
 bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
 	PM_REQUIRES(pcp->lock);
 
-/// The rest of pm_pcp_put() where the block has an order of 1-3, memory is short, or the lists have reached their length.
-void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int index) PM_REQUIRES(pcp->lock);
+/// pm_pcp_put() where the block has an order of 1-3, memory is short, or the lists have reached their length.
+void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
+	PM_REQUIRES(pcp->lock);
+
+/// May a block be put without a look at the lists' length and at what it means? Not for orders 1-3: a run of those drains.
+static inline bool pm_pcp_has_room(const struct pm_zone *zone, const struct pm_pcp *pcp, unsigned int order) PM_REQUIRES(pcp->lock)
+{
+	/* Relaxed: both are hints. */
+	return pcp->count + (1 << order) < pcp->high && order - 1 >= PM_COSTLY_ORDER &&
+	       !(atomic_load_explicit(&zone->reclaim_active, memory_order_relaxed) | atomic_load_explicit(&zone->below_high, memory_order_relaxed));
+}
+
+/// Puts a freed block on its list, where there is room.
+static inline void pm_pcp_push(struct pm_machine *m, struct pm_pcp *pcp, struct pm_chain *list, struct pm_pfn pfn, unsigned int order)
+	PM_REQUIRES(pcp->lock)
+{
+	int32_t most = pcp->batch << PM_PCP_SCALE_MAX, run = pcp->free_count + (1 << order);
+
+	pm_chain_push_front(&m->tables, list, pfn, order);
+	pcp->free_count = run < most ? run : most;
+	pcp->count += 1 << order;
+	if (PM_UNLIKELY(pcp->alloc_factor))
+		pcp->alloc_factor >>= 1;
+	if (PM_UNLIKELY(pcp->prev_free_high))
+		pcp->prev_free_high = false;
+	pcp->nr_free++;
+}
 
 /// Puts a freed block on its list, and drains if the lists have grown too long. Takes the zone lock for a drain.
 static inline void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 	PM_REQUIRES(pcp->lock)
 {
-	unsigned int index = pm_pcp_index(order, migratetype);
-	int32_t most = pcp->batch << PM_PCP_SCALE_MAX, run = pcp->free_count + (1 << order);
-
-	pm_list_push_front(&m->tables, &pcp->list[index], pfn, order);
-	pcp->alloc_factor >>= 1;
-	pcp->count += 1 << order;
-	pcp->nr_free++;
-	/* Relaxed: both are hints. */
-	if (PM_UNLIKELY(pcp->count >= pcp->high || order - 1 < PM_COSTLY_ORDER ||
-			atomic_load_explicit(&zone->reclaim_active, memory_order_relaxed) | atomic_load_explicit(&zone->below_high, memory_order_relaxed))) {
-		pm_pcp_put_slow(m, zone, pcp, order, index);
-		return;
-	}
-	pcp->prev_free_high = false;
-	pcp->free_count = run < most ? run : most;
+	if (PM_LIKELY(pm_pcp_has_room(zone, pcp, order)))
+		pm_pcp_push(m, pcp, &pcp->list[pm_pcp_index(order, migratetype)], pfn, order);
+	else
+		pm_pcp_put_slow(m, zone, pcp, pfn, order, migratetype);
 }
 
 /// Moves about `count` frames to the free lists, list `index` first. Takes the zone lock.

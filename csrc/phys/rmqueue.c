@@ -17,7 +17,7 @@ static int fallback_type(const struct pm_zone *zone, unsigned int order, unsigne
 	unsigned int i;
 
 	for (i = 0; i < PM_NR_PCP_TYPES - 1; i++)
-		if (zone->area[order].list[fallbacks[migratetype][i]].first != PM_NIL_PFN)
+		if (zone->area[order].list[fallbacks[migratetype][i]].chain.first != PM_NIL_PFN)
 			return fallbacks[migratetype][i];
 	return -1;
 }
@@ -46,7 +46,7 @@ static bool worth_claiming(struct pm_machine *m, const struct pm_zone *zone, str
 static struct pm_pfn claim_block(struct pm_machine *m, struct pm_zone *zone, unsigned int found, unsigned int order, unsigned int migratetype, unsigned int from)
 	PM_REQUIRES(zone->lock)
 {
-	struct pm_pfn pfn = pm_pfn(zone->area[found].list[from].first);
+	struct pm_pfn pfn = pm_pfn(zone->area[found].list[from].chain.first);
 
 	if (found >= PM_PAGEBLOCK_ORDER) {
 		(void)pm_buddy_del(m, zone, pfn, found);
@@ -100,7 +100,7 @@ static struct pm_pfn rmqueue_steal(struct pm_machine *m, struct pm_zone *zone, u
 
 		if (from < 0)
 			continue;
-		pfn = pm_pfn(zone->area[o].list[from].first);
+		pfn = pm_pfn(zone->area[o].list[from].chain.first);
 		(void)pm_buddy_del(m, zone, pfn, o);
 		pm_buddy_expand(m, zone, pfn, order, o, (unsigned int)from);
 		zone->steal[migratetype][from]++;
@@ -147,7 +147,7 @@ static struct pm_pfn peek_claim(struct pm_machine *m, struct pm_zone *zone, unsi
 
 		if (from < 0)
 			continue;
-		pfn = pm_pfn(zone->area[o].list[from].first);
+		pfn = pm_pfn(zone->area[o].list[from].chain.first);
 		if (o >= PM_PAGEBLOCK_ORDER)
 			return pfn;
 		if (!worth_claiming(m, zone, pfn, migratetype, (unsigned int)from))
@@ -171,7 +171,7 @@ bool pm_rmqueue_has_own(const struct pm_zone *zone, unsigned int order, unsigned
 	unsigned int o;
 
 	for (o = order; o < PM_NR_ORDERS; o++)
-		if (zone->area[o].list[migratetype].first != PM_NIL_PFN)
+		if (zone->area[o].list[migratetype].chain.first != PM_NIL_PFN)
 			return true;
 	return false;
 }
@@ -182,8 +182,8 @@ struct pm_pfn pm_rmqueue_peek(struct pm_machine *m, struct pm_zone *zone, unsign
 	unsigned int o;
 
 	for (o = order; o < PM_NR_ORDERS; o++)
-		if (zone->area[o].list[migratetype].first != PM_NIL_PFN)
-			return pm_pfn(zone->area[o].list[migratetype].first);
+		if (zone->area[o].list[migratetype].chain.first != PM_NIL_PFN)
+			return pm_pfn(zone->area[o].list[migratetype].chain.first);
 	pfn = peek_claim(m, zone, order, migratetype, alloc_flags);
 	if (!pm_pfn_is_nil(pfn) || (alloc_flags & PM_ALLOC_NOFRAGMENT))
 		return pfn;
@@ -191,7 +191,7 @@ struct pm_pfn pm_rmqueue_peek(struct pm_machine *m, struct pm_zone *zone, unsign
 		int from = fallback_type(zone, o, migratetype);
 
 		if (from >= 0)
-			return pm_pfn(zone->area[o].list[from].first);
+			return pm_pfn(zone->area[o].list[from].chain.first);
 	}
 	return pm_pfn_nil();
 }

@@ -85,12 +85,12 @@ static bool check_free_block(struct audit *a, struct pm_zone *zone, struct pm_pf
 static bool walk_free_list(struct audit *a, struct pm_zone *zone, unsigned int order, unsigned int type) PM_NO_TSA
 {
 	struct pm_list *list = &zone->area[order].list[type];
-	uint32_t at = list->first, before = PM_NIL_PFN, n = 0;
+	uint32_t at = list->chain.first, before = PM_NIL_PFN, n = 0;
 
 	while (at != PM_NIL_PFN) {
 		if (at >= a->m->nr_frames)
 			return wrong(a, "zone %" PRIu32 ", order %u, type %u: a link leads to frame %" PRIu32 ", which does not exist", zone->index, order, type, at);
-		if (pm_link_of(&a->m->tables, at, order)->prev != before)
+		if (pm_link_of(&a->m->tables, at, order)->prev != before && n > 0)
 			return wrong(a, "frame %" PRIu32 ": its list's links disagree", at);
 		if (!check_free_block(a, zone, pm_pfn(at), order, type))
 			return false;
@@ -98,7 +98,7 @@ static bool walk_free_list(struct audit *a, struct pm_zone *zone, unsigned int o
 		at = pm_link_of(&a->m->tables, at, order)->next;
 		n++;
 	}
-	if (list->last != before || pm_list_nr(list) != n)
+	if ((n > 0 && list->chain.last != before) || pm_list_nr(list) != n)
 		return wrong(a, "zone %" PRIu32 ", order %u, type %u: the list says %" PRIu32 " blocks, %" PRIu32 " are on it", zone->index, order, type, pm_list_nr(list), n);
 	a->nr[type == PM_MT_ISOLATE ? NR_ISOLATED : NR_FREE] += (uint64_t)n << order;
 	a->nr[NR_HIGHATOMIC] += type == PM_MT_HIGHATOMIC ? (uint64_t)n << order : 0;
@@ -108,7 +108,7 @@ static bool walk_free_list(struct audit *a, struct pm_zone *zone, unsigned int o
 static bool walk_pcp_list(struct audit *a, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int index) PM_NO_TSA
 {
 	unsigned int order = pm_pcp_index_order(index);
-	struct pm_list *list = &pcp->list[index];
+	struct pm_chain *list = &pcp->list[index];
 	uint32_t at = list->first, before = PM_NIL_PFN, n = 0;
 
 	while (at != PM_NIL_PFN) {
@@ -119,7 +119,7 @@ static bool walk_pcp_list(struct audit *a, struct pm_zone *zone, struct pm_pcp *
 		word = pm_frame_word(pm_frame_of(a->m, pm_pfn(at)));
 		if (pm_word_kind(word) != PM_FRAME_PCP || pm_word_order(word) != order)
 			return wrong(a, "frame %" PRIu32 " is on a per-CPU list of order %u but not marked so", at, order);
-		if (pm_link_of(&a->m->tables, at, order)->prev != before)
+		if (pm_link_of(&a->m->tables, at, order)->prev != before && n > 0)
 			return wrong(a, "frame %" PRIu32 ": its per-CPU list's links disagree", at);
 		if (!claim(a, zone, at, order, "a per-CPU list"))
 			return false;
@@ -127,8 +127,8 @@ static bool walk_pcp_list(struct audit *a, struct pm_zone *zone, struct pm_pcp *
 		at = pm_link_of(&a->m->tables, at, order)->next;
 		n++;
 	}
-	if (list->last != before || pm_list_nr(list) != n)
-		return wrong(a, "per-CPU list %u of zone %" PRIu32 " says %" PRIu32 " blocks, %" PRIu32 " are on it", index, zone->index, pm_list_nr(list), n);
+	if (n > 0 && list->last != before)
+		return wrong(a, "per-CPU list %u of zone %" PRIu32 ": frame %" PRIu32 " is its last, not %" PRIu32, index, zone->index, before, list->last);
 	a->nr[NR_PCP] += (uint64_t)n << order;
 	return true;
 }

@@ -70,8 +70,8 @@ static void lists(void)
 	BROKEN("links disagree", m->tables.frames[8].link.prev = 17);
 	BROKEN("does not exist", m->tables.frames[8].link.next = 5000);
 	BROKEN("does not exist", m->cpu[0].pcp[0].list[PM_MT_MOVABLE].first = 5000);
-	BROKEN("links disagree", m->tables.frames[6].link.prev = 17);
-	BROKEN("2 are on it", pm_list_count(&m->cpu[0].pcp[0].list[PM_MT_MOVABLE], 1));
+	BROKEN("links disagree", m->tables.frames[4].link.prev = 17);
+	BROKEN("is its last", m->cpu[0].pcp[0].list[PM_MT_MOVABLE].last = 17);
 	BROKEN("on its lists", m->cpu[0].pcp[0].count++);
 }
 
