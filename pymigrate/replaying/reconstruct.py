@@ -12,13 +12,12 @@ import numpy as np
 
 from pymigrate._core import ffi, lib
 from pymigrate.errors import check
-from pymigrate.machine import Machine
 from pymigrate.recording import Recording
 from pymigrate.recording.resolve import resolve_input
 from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.policy import Policy
 from pymigrate.replaying.result import ModeResult
-from pymigrate.replaying.session import Options, Session, settings_of, zones_of
+from pymigrate.replaying.session import Options, Session, make_machine
 from pymigrate.replaying.start import machine_shape
 
 
@@ -45,15 +44,9 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
     began = time.perf_counter()
     moment = snapshot_moment(recording)
     shape = machine_shape(recording, moment)
-    machine = Machine(
-        zones_of(recording),
-        cpus=recording.cpus,
-        holes=shape.holes.tolist(),
-        reserved=shape.reserved.tolist(),
-        start="unplaced",
-        settings=settings_of(recording, policy),
+    machine = make_machine(
+        recording, policy, holes=shape.holes, reserved=shape.reserved, pageblock_types=shape.pageblock_types
     )
-    machine.load_pageblock_types(shape.pageblock_types)
     source, keep = resolve_input(recording.events, frame_flags=recording.frame_flags, frame_times=recording.frame_times)
     out = ffi.new("struct pm_reconstruct **")
     check(lib.pm_reconstruct_create(machine.handle, source, out), what="a reconstruction")

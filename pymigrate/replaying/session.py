@@ -70,6 +70,27 @@ def settings_of(recording: Recording, policy: Policy) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
+def make_machine(
+    recording: Recording,
+    policy: Policy,
+    *,
+    holes: NDArray[np.int64],
+    reserved: NDArray[np.int64],
+    pageblock_types: NDArray[np.uint8],
+) -> Machine:
+    """The recorded machine with its pageblock types, no frame placed yet."""
+    machine = Machine(
+        zones_of(recording),
+        cpus=recording.cpus,
+        holes=holes.tolist(),
+        reserved=reserved.tolist(),
+        start="unplaced",
+        settings=settings_of(recording, policy),
+    )
+    machine.load_pageblock_types(pageblock_types)
+    return machine
+
+
 def occupancy(machine: Machine, bins: int) -> NDArray[np.uint32]:
     """Frames by occupant in equal parts of the frame table: uint32 [bins, occupants]."""
     counts = np.zeros((bins, NR_OCCUPANTS), dtype=np.uint32)

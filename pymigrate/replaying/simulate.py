@@ -15,7 +15,7 @@ from pymigrate.recording import Recording
 from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.policy import Policy
 from pymigrate.replaying.result import ModeResult
-from pymigrate.replaying.session import Options, Session, settings_of, zones_of
+from pymigrate.replaying.session import Options, Session, make_machine
 from pymigrate.replaying.start import StartState, start_state
 from pymigrate.replaying.ticks import background
 
@@ -40,15 +40,9 @@ COUNTS = (
 
 def build_machine(recording: Recording, state: StartState, policy: Policy) -> Machine:
     """Makes the recorded machine and puts every frame where the start state has it."""
-    machine = Machine(
-        zones_of(recording),
-        cpus=recording.cpus,
-        holes=state.holes.tolist(),
-        reserved=state.reserved.tolist(),
-        start="unplaced",
-        settings=settings_of(recording, policy),
+    machine = make_machine(
+        recording, policy, holes=state.holes, reserved=state.reserved, pageblock_types=state.pageblock_types
     )
-    machine.load_pageblock_types(state.pageblock_types)
     blocks = state.blocks
     machine.load_blocks(blocks.pfn, blocks.order, blocks.place, blocks.migratetype, blocks.cpu)
     for (cpu, zone), high in np.ndenumerate(state.pcp_high):
