@@ -103,13 +103,13 @@ class FrameStates:
 
 
 def snapshot_moment(recording: Recording) -> int:
-    """When everything of the start snapshot that a replay needs had been read, in nanoseconds."""
+    """When everything of the start snapshot that a replay needs had been read; without one, just before the first event."""
     times = recording.frame_times
     moments = [int(times.end_ns.max())] if len(times) else []
     moments += [recording.start_ns[name] for name in ("zoneinfo", "pagetypeinfo") if name in recording.start_ns]
     if moments:
         return max(moments)
-    return int(recording.events.time_ns[0]) if len(recording.events) else 0
+    return int(recording.events.time_ns[0]) - 1 if len(recording.events) else 0
 
 
 def _block_events(events: Events, n: int) -> I64:
