@@ -103,7 +103,7 @@ class FrameStates:
 
 
 def snapshot_moment(recording: Recording) -> int:
-    """When everything of the start snapshot that a replay needs had been read; without one, just before the first event."""
+    """When all of the start snapshot that a replay needs had been read; without one, just before the first event."""
     times = recording.frame_times
     moments = [int(times.end_ns.max())] if len(times) else []
     moments += [recording.start_ns[name] for name in ("zoneinfo", "pagetypeinfo") if name in recording.start_ns]
