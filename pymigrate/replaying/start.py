@@ -330,16 +330,25 @@ class _Builder:
         return pfn, orders, cpus
 
     def _fill(self, pool: I64, types: U8, refilled: NDArray[np.bool_], wanted: int) -> tuple[I64, U8]:
-        """Blocks of about `wanted` frames from a pool, for the lists of one CPU that were not refilled."""
-        single = ~refilled[0][self._queue_types(pool, types)]
-        if single.any() or not len(pool):
-            pfn = pool[single][:wanted]
-            return pfn, np.zeros(len(pfn), np.uint8)
-        free = np.zeros(int(pool[-1] if len(pool) else 0) + 1, np.bool_)
+        """Blocks of about `wanted` frames from a pool, for the lists of one CPU that were not refilled.
+
+        Single frames first; where they do not suffice, aligned groups of the others for the lists of orders 1-3.
+        """
+        fits = ~refilled[0][self._queue_types(pool, types)]
+        single, rest = pool[fits][:wanted], pool[~fits]
+        group, order = self._groups(rest, types, refilled, wanted - len(single))
+        return np.concatenate((single, group)), np.concatenate((np.zeros(len(single), np.uint8), order))
+
+    def _groups(self, pool: I64, types: U8, refilled: NDArray[np.bool_], wanted: int) -> tuple[I64, U8]:
+        """Aligned groups of 2 to 8 frames from a pool, as many as `wanted` frames have room for."""
+        if not len(pool) or wanted <= 0:
+            return np.empty(0, np.int64), np.empty(0, np.uint8)
+        free = np.zeros(int(pool[-1]) + 1, np.bool_)
         free[pool] = True
         pfn, order = aligned_blocks(free, 0)
-        head, which = expand(np.zeros(len(pfn), np.int64), np.maximum(order.astype(np.int64) - COSTLY_ORDER, 0))
-        pfn, order = pfn[which] + (head << COSTLY_ORDER), np.minimum(order, COSTLY_ORDER)[which]
+        # What is larger than the lists hold is cut into parts of order 3.
+        part, which = expand(np.zeros(len(pfn), np.int64), np.maximum(order.astype(np.int64) - COSTLY_ORDER, 0))
+        pfn, order = pfn[which] + (part << COSTLY_ORDER), np.minimum(order, COSTLY_ORDER)[which]
         fitting = (order > 0) & ~refilled[order.astype(np.int64), self._queue_types(pfn, types)]
         pfn, order = pfn[fitting], order[fitting]
         enough = np.cumsum(np.int64(1) << order.astype(np.int64)) <= wanted
