@@ -334,8 +334,11 @@ class _Builder:
 
         Single frames first; where they do not suffice, aligned groups of the others for the lists of orders 1-3.
         """
-        fits = ~refilled[0][self._queue_types(pool, types)]
-        single, rest = pool[fits][:wanted], pool[~fits]
+        queue = self._queue_types(pool, types)
+        fits = ~refilled[0][queue]
+        # A frame without flags in a kernel pageblock is likelier the kernel's own: those come last.
+        single = pool[fits][np.argsort(queue[fits] != MOVABLE, kind="stable")][:wanted]
+        rest = pool[~fits]
         group, order = self._groups(rest, types, refilled, wanted - len(single))
         return np.concatenate((single, group)), np.concatenate((np.zeros(len(single), np.uint8), order))
 
@@ -351,6 +354,8 @@ class _Builder:
         pfn, order = pfn[which] + (part << COSTLY_ORDER), np.minimum(order, COSTLY_ORDER)[which]
         fitting = (order > 0) & ~refilled[order.astype(np.int64), self._queue_types(pfn, types)]
         pfn, order = pfn[fitting], order[fitting]
+        likely = np.argsort(self._queue_types(pfn, types) != MOVABLE, kind="stable")
+        pfn, order = pfn[likely], order[likely]
         enough = np.cumsum(np.int64(1) << order.astype(np.int64)) <= wanted
         return pfn[enough], order[enough].astype(np.uint8)
 
