@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import tiny_recording
 
 from pymigrate._core import lib
 from pymigrate.errors import ArgumentError
@@ -17,7 +18,6 @@ from pymigrate.replaying.frames import aligned_blocks, expand
 from pymigrate.replaying.policy import KEYS
 from pymigrate.replaying.scores import free_frames, large_blocks, unusable_index
 from pymigrate.replaying.ticks import SECOND_NS, cpu_ticks, reclaim_spans, seen_ticks
-from tests.report.tiny import tiny_recording
 
 MODULES = ("frames", "scores", "ticks", "start", "policy")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import tiny_recording
 
 import pymigrate
 from pymigrate.errors import ArgumentError
@@ -17,7 +18,6 @@ from pymigrate.replaying.frames import snapshot_moment
 from pymigrate.replaying.session import Options
 from pymigrate.replaying.simulate import build_machine, simulate
 from pymigrate.replaying.start import start_state
-from tests.report.tiny import tiny_recording
 
 DATA = Path(os.environ.get("PYMIGRATE_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 FIGURES = {
