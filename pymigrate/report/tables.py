@@ -37,10 +37,11 @@ WIDE_COLUMNS = 116
 
 # What an end user reads for a name in `ModeResult.counts`, in the order of the table.
 COUNT_LABELS = {
-    "allocated": "requests served",
+    "allocated": "requests served with a block",
+    "scattered": "requests served in single frames, for want of a block",
     "freed": "frees",
     "ignored": "events that neither ask nor free",
-    "forced": "requests served below every watermark",
+    "forced": "blocks from the reserves of urgent requests",
     "split": "blocks split because they were freed in pieces",
     "decays": "times that idle per-CPU lists shrank",
     "moved": "blocks that recorded compaction moved",
