@@ -168,28 +168,33 @@ enum pm_status pm_set_pageblock_type(struct pm_machine *m, uint64_t pfn, uint32_
 	return PM_OK;
 }
 
+/// Puts one pageblock into the reserve, unless it is in it or isolated: another thread may have retyped it since it was taken.
+static void reserve_pageblock(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, bool whole) PM_REQUIRES(zone->lock)
+{
+	struct pm_pageblock *block = pm_pageblock_of(m, pfn);
+	struct pm_pageblock_use use;
+
+	if (pm_pageblock_type(block) >= PM_MT_HIGHATOMIC || !pm_pageblock_count(m, zone, pfn, &use))
+		return;
+	if (!whole)
+		pm_pageblock_move_free(m, zone, pfn, PM_MT_HIGHATOMIC);
+	set_type(block, PM_MT_HIGHATOMIC);
+	zone->nr_reserved_highatomic += PM_PAGEBLOCK_NR_PAGES;
+	zone->nr_highatomic_made++;
+}
+
 void pm_highatomic_reserve(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order)
 {
 	uint64_t most = zone->managed / 100;
-	struct pm_pageblock *block = pm_pageblock_of(m, pfn);
-	uint64_t nr = order < PM_PAGEBLOCK_ORDER ? PM_PAGEBLOCK_NR_PAGES : (uint64_t)1 << order;
-	struct pm_pageblock_use use;
+	uint32_t i;
 
 	if (most < PM_PAGEBLOCK_NR_PAGES)
 		return;
 	most = (most + PM_PAGEBLOCK_NR_PAGES - 1) & ~(uint64_t)(PM_PAGEBLOCK_NR_PAGES - 1);
-	if (zone->nr_reserved_highatomic >= most || pm_pageblock_type(block) >= PM_MT_HIGHATOMIC)
+	if (zone->nr_reserved_highatomic >= most)
 		return;
-	if (order < PM_PAGEBLOCK_ORDER) {
-		if (!pm_pageblock_count(m, zone, pfn, &use))
-			return;
-		pm_pageblock_move_free(m, zone, pfn, PM_MT_HIGHATOMIC);
-		set_type(block, PM_MT_HIGHATOMIC);
-	} else {
-		pm_pageblock_set_range(m, pfn, order, PM_MT_HIGHATOMIC);
-	}
-	zone->nr_reserved_highatomic += nr;
-	zone->nr_highatomic_made += nr >> PM_PAGEBLOCK_ORDER;
+	for (i = 0; i < 1u << order; i += PM_PAGEBLOCK_NR_PAGES)
+		reserve_pageblock(m, zone, pm_pfn_add(pfn, i), order >= PM_PAGEBLOCK_ORDER);
 }
 
 enum pm_status pm_unreserve_highatomic(struct pm_machine *m, uint32_t migratetype, uint64_t *ret)
