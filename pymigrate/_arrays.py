@@ -20,7 +20,8 @@ PAGEBLOCK_DTYPE = np.dtype(
         ("free_order", "u1"),
         ("zone", "u1"),
         ("free_list", "u1"),
-        ("pad", "u1", 3),
+        ("queue", "u1"),
+        ("pad", "u1", 2),
     ]
 )
 

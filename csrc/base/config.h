@@ -8,6 +8,9 @@
 /// Bytes that two CPUs must not share, or they slow each other down.
 #define PM_CFG_CACHE_LINE 64
 
+/// The lists of a CPU and zone: a power of two, and at least two cache lines, since some processors fetch lines in pairs.
+#define PM_CFG_PCP_BYTES 256
+
 /// Frame numbers are 32 bits wide inside, so that links stay small: 16 TiB of 4 KiB frames.
 #define PM_CFG_MAX_FRAMES 0xfffffff0u
 

@@ -62,19 +62,16 @@ void pm_lock_slow(struct pm_lock *lock);
 
 static inline void pm_lock(struct pm_lock *lock) PM_ACQUIRE(lock) PM_NO_TSA
 {
-	uint32_t expected = 0;
-
 	pm_rank_push(lock);
-	if (PM_UNLIKELY(!atomic_compare_exchange_strong_explicit(&lock->held, &expected, 1, memory_order_acquire, memory_order_relaxed)))
+	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
 		pm_lock_slow(lock);
 }
 
 /// Takes the lock if it is free, and says so. Without a call, so that a caller can stay a leaf function.
 static inline bool pm_trylock(struct pm_lock *lock) PM_TRY_ACQUIRE(true, lock) PM_NO_TSA
 {
-	uint32_t expected = 0;
-
-	if (PM_UNLIKELY(!atomic_compare_exchange_strong_explicit(&lock->held, &expected, 1, memory_order_acquire, memory_order_relaxed)))
+	/* Of a held lock this leaves what was there, a 1. */
+	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
 		return false;
 	pm_rank_push(lock);
 	return true;

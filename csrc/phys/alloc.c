@@ -183,18 +183,20 @@ static __attribute__((noinline)) enum pm_status why_failed(struct pm_machine *m,
 {
 	uint32_t flags = reserve_flags(rq);
 	const int8_t *z = m->zonelist[rq->highest];
+	struct pm_pcp *pcp;
 
 	if (*z < 0)
 		return PM_ERR_ZONE;
+	pcp = pm_pcp_of(m, rq->cpu, (uint32_t)*z);
 	for (; *z >= 0; z++) {
 		struct pm_zone *zone = &m->zone[*z];
 
 		if (pm_watermark_enough(zone, rq->order, pm_watermark(zone, PM_WMARK_MIN), rq->highest, flags)) {
-			atomic_fetch_add_explicit(&m->cpu[rq->cpu].fail_no_block, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&pcp->fail_no_block, 1, memory_order_relaxed);
 			return PM_ERR_NO_BLOCK;
 		}
 	}
-	atomic_fetch_add_explicit(&m->cpu[rq->cpu].fail_watermark, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&pcp->fail_watermark, 1, memory_order_relaxed);
 	return PM_ERR_WATERMARK;
 }
 
@@ -242,7 +244,7 @@ static inline bool quick_request(const struct pm_machine *m, uint32_t cpu, uint3
 
 static __attribute__((noinline)) enum pm_status alloc_huge(struct pm_machine *m, uint32_t cpu, uint32_t gfp, uint64_t *ret)
 {
-	if (quick_request(m, cpu, gfp) && PM_LIKELY(pm_quick_alloc(m, cpu, PM_PAGEBLOCK_ORDER, m->classes[gfp & PM_GFP_CLASS_MASK], ret)))
+	if (quick_request(m, cpu, gfp) && PM_LIKELY(pm_quick_alloc(m, cpu, PM_PAGEBLOCK_ORDER, &m->classes[gfp & PM_GFP_CLASS_MASK], ret)))
 		return PM_OK;
 	return alloc_slow(m, cpu, PM_PAGEBLOCK_ORDER, gfp, ret);
 }
@@ -251,7 +253,7 @@ enum pm_status pm_alloc(struct pm_machine *m, uint32_t cpu, uint32_t order, uint
 {
 	if (PM_UNLIKELY(order != 0))
 		return order == PM_PAGEBLOCK_ORDER ? alloc_huge(m, cpu, gfp, ret) : alloc_slow(m, cpu, order, gfp, ret);
-	if (quick_request(m, cpu, gfp) && PM_LIKELY(pm_quick_alloc(m, cpu, 0, m->classes[gfp & PM_GFP_CLASS_MASK], ret)))
+	if (quick_request(m, cpu, gfp) && PM_LIKELY(pm_quick_alloc(m, cpu, 0, &m->classes[gfp & PM_GFP_CLASS_MASK], ret)))
 		return PM_OK;
 	return alloc_slow(m, cpu, 0, gfp, ret);
 }
@@ -297,11 +299,7 @@ static inline bool begin_free(struct pm_machine *m, uint64_t pfn, unsigned int o
 /// The per-CPU type a freed block is queued under; PM_NR_PCP_TYPES: it must go to the free lists.
 static inline unsigned int queue_type(const struct pm_machine *m, struct pm_pfn pfn, unsigned int order)
 {
-	unsigned int type = pm_pageblock_type(pm_pageblock_of(m, pfn));
-
-	if (PM_UNLIKELY(!m->settings.pcp || !pm_pcp_order(order) || type == PM_MT_ISOLATE))
-		return PM_NR_PCP_TYPES;
-	return type == PM_MT_HIGHATOMIC ? PM_MT_MOVABLE : type;
+	return m->settings.pcp && pm_pcp_order(order) ? pm_pageblock_queue(pm_pageblock_of(m, pfn)) : PM_NR_PCP_TYPES;
 }
 
 static void free_to_buddy(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order)

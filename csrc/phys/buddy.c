@@ -1,5 +1,6 @@
 /// Behaviour follows mm/page_alloc.c of Linux 6.18 as REFERENCE section 4 gives it.
 #include "phys/buddy.h"
+#include "phys/watermark.h"
 
 /// Buddies of these types may merge at pageblock order and above: no list has to keep them apart.
 static bool mergeable(unsigned int migratetype)
@@ -15,9 +16,11 @@ static void count_free(struct pm_zone *zone, unsigned int migratetype, int64_t f
 		return;
 	}
 	atomic_store_explicit(&zone->nr_free, atomic_load_explicit(&zone->nr_free, memory_order_relaxed) + (uint64_t)frames, memory_order_relaxed);
-	if (PM_UNLIKELY(migratetype == PM_MT_HIGHATOMIC))
+	if (PM_UNLIKELY(migratetype == PM_MT_HIGHATOMIC)) {
 		atomic_store_explicit(&zone->nr_free_highatomic,
 				      atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed) + (uint64_t)frames, memory_order_relaxed);
+		pm_watermark_update(zone);
+	}
 }
 
 bool pm_buddy_is_free(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pfn pfn, unsigned int order)
@@ -118,7 +121,7 @@ static bool may_merge(struct pm_machine *m, struct pm_pfn buddy, unsigned int or
 	if (!mergeable(migratetype) || !mergeable(other))
 		return false;
 	for (i = 0; i < 1u << (order - PM_PAGEBLOCK_ORDER); i++)
-		atomic_store_explicit(&m->tables.pageblocks[(buddy.v >> PM_PAGEBLOCK_ORDER) + i].type, (uint8_t)migratetype, memory_order_relaxed);
+		pm_pageblock_write_type(&m->tables.pageblocks[(buddy.v >> PM_PAGEBLOCK_ORDER) + i], migratetype);
 	return true;
 }
 

@@ -44,7 +44,8 @@ struct pm_pageblock {
 	uint8_t free_order;	      ///< (Z) order of the free block that starts here if it is >= PM_PAGEBLOCK_ORDER, else 0
 	uint8_t zone;		      ///< (C) index of the zone; PM_NO_ZONE for a pageblock outside every zone
 	uint8_t free_list;	      ///< (Z) migrate type of the list that the block of `free_order` is on
-	uint8_t pad[3];
+	_Atomic uint8_t queue;	      ///< (Z) for writing, read without: what `type` and `isolated` say to a free, see pm_pageblock_queue()
+	uint8_t pad[2];
 };
 
 enum { PM_NO_ZONE = 0xff };
@@ -99,6 +100,37 @@ static inline unsigned int pm_pageblock_type(const struct pm_pageblock *block)
 	if (PM_UNLIKELY(atomic_load_explicit(&block->isolated, memory_order_relaxed)))
 		return PM_MT_ISOLATE;
 	return atomic_load_explicit(&block->type, memory_order_relaxed);
+}
+
+/// The per-CPU type that a freed block is queued under; PM_NR_PCP_TYPES: it must go to the free lists. Relaxed: as pm_pageblock_type().
+static inline unsigned int pm_pageblock_queue(const struct pm_pageblock *block)
+{
+	return atomic_load_explicit(&block->queue, memory_order_relaxed);
+}
+
+/// What `queue` must be: blocks of the high-order atomic reserve are queued as movable, those of an isolated pageblock not at all.
+static inline unsigned int pm_pageblock_queue_of(unsigned int type)
+{
+	return type == PM_MT_ISOLATE ? PM_NR_PCP_TYPES : type == PM_MT_HIGHATOMIC ? PM_MT_MOVABLE : type;
+}
+
+static inline void pm_pageblock_write_queue(struct pm_pageblock *block)
+{
+	atomic_store_explicit(&block->queue, (uint8_t)pm_pageblock_queue_of(pm_pageblock_type(block)), memory_order_relaxed);
+}
+
+/// Every change of a pageblock's type comes through here. Relaxed: readers without the lock may be late by one change.
+static inline void pm_pageblock_write_type(struct pm_pageblock *block, unsigned int migratetype)
+{
+	atomic_store_explicit(&block->type, (uint8_t)migratetype, memory_order_relaxed);
+	pm_pageblock_write_queue(block);
+}
+
+/// As pm_pageblock_write_type(), for the isolate bit.
+static inline void pm_pageblock_write_isolated(struct pm_pageblock *block, bool isolated)
+{
+	atomic_store_explicit(&block->isolated, isolated, memory_order_relaxed);
+	pm_pageblock_write_queue(block);
 }
 
 #endif

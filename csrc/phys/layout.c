@@ -166,13 +166,13 @@ static enum pm_status allocate_tables(struct pm_machine *m, const struct pm_layo
 	m->nr_holes = layout->nr_holes;
 	m->reserved = copy_ranges(layout->reserved, layout->nr_reserved);
 	m->nr_reserved = layout->nr_reserved;
-	m->cpu = aligned_alloc(PM_CFG_CACHE_LINE, layout->nr_cpus * sizeof(*m->cpu));
+	m->cpu = aligned_alloc(_Alignof(struct pm_cpu), layout->nr_cpus * sizeof(*m->cpu));
 	if (!m->tables.frames || !m->tables.pageblocks || !m->holes || !m->reserved || !m->cpu)
 		return PM_ERR_NOMEM;
 	memset(m->cpu, 0, layout->nr_cpus * sizeof(*m->cpu));
 	for (i = 0; i < m->nr_pageblocks; i++) {
 		m->tables.pageblocks[i].zone = PM_NO_ZONE;
-		atomic_init(&m->tables.pageblocks[i].type, PM_MT_MOVABLE);
+		pm_pageblock_write_type(&m->tables.pageblocks[i], PM_MT_MOVABLE);
 	}
 	return PM_OK;
 }
@@ -269,15 +269,19 @@ static void build_classes(struct pm_machine *m)
 		struct pm_request_class *class = &m->classes[gfp];
 		const int8_t *list;
 
-		*class = (struct pm_request_class){ .first = -1, .highest = highest_kind[gfp & 0xf] };
+		*class = (struct pm_request_class){ .highest = highest_kind[gfp & 0xf] };
 		if ((gfp & (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE)) == (PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE))
 			class->highest = -1;
 		if (class->highest < 0)
 			continue;
 		class->migratetype = gfp & PM_GFP_MOVABLE ? PM_MT_MOVABLE : gfp & PM_GFP_RECLAIMABLE ? PM_MT_RECLAIMABLE : PM_MT_UNMOVABLE;
+		class->word = pm_word(PM_FRAME_USED, class->migratetype, 0);
 		list = m->zonelist[class->highest];
 		/* Without per-CPU lists the quick way is closed. */
-		class->first = m->settings.pcp ? list[0] : -1;
+		if (m->settings.pcp && list[0] >= 0) {
+			class->first = (uint8_t)list[0];
+			class->quick = &m->zone[list[0]];
+		}
 		class->first_flags = PM_WMARK_LOW;
 		/* With a DMA32 zone to turn to, the Normal zone is not mixed below the pageblock order at first. */
 		if (m->settings.defrag_mode || (list[0] >= 0 && m->zone[list[0]].kind == PM_ZONE_NORMAL && list[1] >= 0))

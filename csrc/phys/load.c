@@ -142,7 +142,7 @@ enum pm_status pm_load_pageblock_types(struct pm_machine *m, uint64_t first, siz
 			m->zone[block->zone].nr_reserved_highatomic -= PM_PAGEBLOCK_NR_PAGES;
 		if (types[i] == PM_MT_HIGHATOMIC)
 			m->zone[block->zone].nr_reserved_highatomic += PM_PAGEBLOCK_NR_PAGES;
-		atomic_store_explicit(&block->type, types[i], memory_order_relaxed);
+		pm_pageblock_write_type(block, types[i]);
 	}
 	return PM_OK;
 }
@@ -155,7 +155,9 @@ enum pm_status pm_load_pcp(struct pm_machine *m, uint32_t cpu, uint32_t zone, ui
 		return PM_ERR_INVAL;
 	pcp = &m->cpu[cpu].pcp[zone];
 	pm_lock(&pcp->lock);
-	pcp->high = (int32_t)high > pcp->high_max ? pcp->high_max : (int32_t)high < pcp->high_min ? pcp->high_min : (int32_t)high;
+	/* Where there are no per-CPU lists their length stays 0: that is what keeps a free from putting a block there. */
+	if (m->settings.pcp)
+		pcp->high = (int32_t)high > pcp->high_max ? pcp->high_max : (int32_t)high < pcp->high_min ? pcp->high_min : (int32_t)high;
 	pcp->alloc_factor = (uint8_t)alloc_factor;
 	pcp->free_count = (int32_t)free_count;
 	pm_unlock(&pcp->lock);

@@ -94,9 +94,9 @@ void pm_counters(struct pm_machine *m, struct pm_counters *ret)
 	for (c = 0; c < m->nr_cpus; c++) {
 		struct pm_cpu *cpu = &m->cpu[c];
 
-		ret->fail_watermark += atomic_load_explicit(&cpu->fail_watermark, memory_order_relaxed); /* relaxed: statistics */
-		ret->fail_no_block += atomic_load_explicit(&cpu->fail_no_block, memory_order_relaxed);
 		for (z = 0; z < m->nr_zones; z++) {
+			ret->fail_watermark += atomic_load_explicit(&cpu->pcp[z].fail_watermark, memory_order_relaxed); /* relaxed: statistics */
+			ret->fail_no_block += atomic_load_explicit(&cpu->pcp[z].fail_no_block, memory_order_relaxed);
 			pm_lock(&cpu->pcp[z].lock);
 			ret->alloc += cpu->pcp[z].nr_alloc;
 			ret->free += cpu->pcp[z].nr_free;

@@ -33,7 +33,8 @@ struct pm_zone {
 	_Alignas(PM_CFG_CACHE_LINE) _Atomic uint64_t nr_free;
 	_Atomic uint64_t nr_free_highatomic; ///< (A) likewise
 	_Atomic uint64_t watermark_boost;    ///< (A) likewise
-	/// (A) HIGH with the boost and the low-memory reserve, by highest usable zone kind: above it a request needs no closer look.
+	/// (A) HIGH with the boost, the low-memory reserve and the free HIGHATOMIC frames, by highest usable zone kind: with more free than
+	/// that a request passes every mark.
 	_Atomic uint64_t plenty[PM_MAX_ZONES];
 	_Atomic uint32_t below_high;	     ///< (A) a hint: set by an allocation that saw too little, cleared by a drain
 	_Atomic uint32_t reclaim_active;     ///< (A) a hint, set from outside
@@ -52,34 +53,45 @@ struct pm_zone {
 };
 
 struct pm_pcp {
-	/* With the lists of order 0 one cache line, the first. */
-	_Alignas(PM_CFG_CACHE_LINE) struct pm_lock lock;
+	/* All that the quick way of order 0 touches is one cache line, the first. */
+	_Alignas(PM_CFG_PCP_BYTES) struct pm_lock lock;
 	int32_t count;	      ///< (L) frames on all lists
 	int32_t high;	      ///< (L) when to drain
 	int32_t free_count;   ///< (L) frames freed in a row
-	uint8_t alloc_factor; ///< (L) doublings of the next refill
-	bool prev_free_high;  ///< (L) the last free had an order of 1-3
+	int32_t free_most;    ///< (C) where `free_count` stops
+	union {
+		struct {
+			uint8_t alloc_factor; ///< (L) doublings of the next refill
+			bool prev_free_high;  ///< (L) the last free had an order of 1-3
+		};
+		uint16_t unsettled; ///< (L) not 0: one of the two is set, and a free has to look at them
+	};
+	uint64_t nr_alloc;    ///< (L) blocks
+	uint64_t nr_free;     ///< (L) blocks
+	struct pm_chain list[PM_NR_PCP_LISTS]; ///< (L)
 	int32_t batch;	      ///< (C)
 	int32_t high_min;     ///< (C)
 	int32_t high_max;     ///< (C)
-	struct pm_chain list[PM_NR_PCP_LISTS]; ///< (L)
-	uint64_t nr_alloc;    ///< (L) blocks
-	uint64_t nr_free;     ///< (L) blocks
-};
-
-struct pm_cpu {
-	struct pm_pcp pcp[PM_MAX_ZONES];
-	/// (A) failed requests, by the two reasons that depend on the machine's state.
+	/// (A) failed requests that would have tried this zone first, by the two reasons that depend on the machine's state.
 	_Atomic uint64_t fail_watermark;
 	_Atomic uint64_t fail_no_block;
 };
 
+struct pm_cpu {
+	struct pm_pcp pcp[PM_MAX_ZONES];
+};
+
+/* Powers of two, so that the lists of a CPU and zone are found with shifts. */
+_Static_assert(sizeof(struct pm_pcp) == PM_CFG_PCP_BYTES, "the lists of a CPU and zone grew");
+
 /// What a request's flags say, worked out once for each of the 32 values of the five flags that matter.
 struct pm_request_class {
-	int8_t first;	     ///< index of the zone that is tried first; -1: there is none
-	int8_t highest;	     ///< highest zone kind that may serve; -1: the flags contradict each other
+	struct pm_zone *quick; ///< the zone that is tried first; NULL: there is none, or there are no per-CPU lists
+	uint32_t word;	       ///< of a block of order 0 that the request gets
+	int8_t highest;	       ///< highest zone kind that may serve; -1: the flags contradict each other
+	uint8_t first;	       ///< index of the zone `quick`
 	uint8_t migratetype;
-	uint8_t first_flags; ///< enum pm_alloc_flags of the first try
+	uint8_t first_flags;   ///< enum pm_alloc_flags of the first try
 };
 
 enum { PM_GFP_CLASS_MASK = 0x1f };
@@ -114,6 +126,11 @@ static inline struct pm_pageblock *pm_pageblock_of(const struct pm_machine *m, s
 static inline struct pm_frame *pm_frame_of(const struct pm_machine *m, struct pm_pfn pfn)
 {
 	return &m->tables.frames[pfn.v];
+}
+
+static inline struct pm_pcp *pm_pcp_of(const struct pm_machine *m, uint32_t cpu, uint32_t zone)
+{
+	return &m->cpu[cpu].pcp[zone];
 }
 
 /// The zone of a frame, or NULL outside every zone.

@@ -1,18 +1,12 @@
 #include "phys/buddy.h"
 #include "phys/pageblock.h"
 
-/// Relaxed store: readers without the lock may be late by one change (phys/frame.h).
-static void set_type(struct pm_pageblock *block, unsigned int migratetype)
-{
-	atomic_store_explicit(&block->type, (uint8_t)migratetype, memory_order_relaxed);
-}
-
 void pm_pageblock_set_range(struct pm_machine *m, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 {
 	uint32_t first = pfn.v >> PM_PAGEBLOCK_ORDER, i;
 
 	for (i = 0; i < 1u << (order - PM_PAGEBLOCK_ORDER); i++)
-		set_type(&m->tables.pageblocks[first + i], migratetype);
+		pm_pageblock_write_type(&m->tables.pageblocks[first + i], migratetype);
 }
 
 static struct pm_pfn pageblock_start(struct pm_pfn pfn)
@@ -133,7 +127,7 @@ enum pm_status pm_set_isolated(struct pm_machine *m, uint64_t pfn, bool isolated
 		return PM_ERR_BUSY;
 	}
 	split_large(m, zone, pm_pfn(pfn));
-	atomic_store_explicit(&block->isolated, isolated, memory_order_relaxed);
+	pm_pageblock_write_isolated(block, isolated);
 	pm_pageblock_move_free(m, zone, pm_pfn(pfn), pm_pageblock_type(block));
 	remerge(m, zone, pm_pfn(pfn));
 	/* The other half of a split block may have a buddy again as well. */
@@ -158,7 +152,7 @@ enum pm_status pm_set_pageblock_type(struct pm_machine *m, uint64_t pfn, uint32_
 		zone->nr_reserved_highatomic += PM_PAGEBLOCK_NR_PAGES;
 	if (!block->isolated)
 		split_large(m, zone, pm_pfn(pfn));
-	set_type(block, migratetype);
+	pm_pageblock_write_type(block, migratetype);
 	if (!block->isolated) {
 		pm_pageblock_move_free(m, zone, pm_pfn(pfn), migratetype);
 		remerge(m, zone, pm_pfn(pfn));
@@ -178,7 +172,7 @@ static void reserve_pageblock(struct pm_machine *m, struct pm_zone *zone, struct
 		return;
 	if (!whole)
 		pm_pageblock_move_free(m, zone, pfn, PM_MT_HIGHATOMIC);
-	set_type(block, PM_MT_HIGHATOMIC);
+	pm_pageblock_write_type(block, PM_MT_HIGHATOMIC);
 	zone->nr_reserved_highatomic += PM_PAGEBLOCK_NR_PAGES;
 	zone->nr_highatomic_made++;
 }

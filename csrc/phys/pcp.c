@@ -53,6 +53,7 @@ void pm_pcp_setup(struct pm_machine *m)
 
 			pm_lock_init(&pcp->lock, PM_RANK_PCP);
 			pcp->batch = (int32_t)batch;
+			pcp->free_most = (int32_t)batch << PM_PCP_SCALE_MAX;
 			pcp->high_min = (int32_t)high_min;
 			pcp->high_max = (int32_t)high_max;
 			for (i = 0; i < PM_NR_PCP_LISTS; i++)
@@ -191,7 +192,7 @@ static void put_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp 
 void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 {
 	unsigned int index = pm_pcp_index(order, migratetype);
-	int32_t most = pcp->batch << PM_PCP_SCALE_MAX, high;
+	int32_t high;
 	bool free_high;
 
 	pm_chain_push_front(&m->tables, &pcp->list[index], pfn, order);
@@ -199,7 +200,7 @@ void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *
 	pcp->count += 1 << order;
 	pcp->nr_free++;
 	free_high = freeing_high_orders(pcp, order);
-	pcp->free_count = min32(pcp->free_count + (1 << order), most);
+	pcp->free_count = min32(pcp->free_count + (1 << order), pcp->free_most);
 	high = high_now(pcp, zone, free_high);
 	if (pcp->count >= high)
 		put_drain(m, zone, pcp, index, high, free_high);

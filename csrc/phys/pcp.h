@@ -42,36 +42,41 @@ bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pc
 void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 	PM_REQUIRES(pcp->lock);
 
-/// May a block be put without a look at the lists' length and at what it means? Not for orders 1-3: a run of those drains.
-static inline bool pm_pcp_has_room(const struct pm_zone *zone, const struct pm_pcp *pcp, unsigned int order) PM_REQUIRES(pcp->lock)
+/// Are the lists of this zone kept short now? Then a free has to look closer.
+static inline bool pm_pcp_short(const struct pm_zone *zone)
 {
 	/* Relaxed: both are hints. */
-	return pcp->count + (1 << order) < pcp->high && order - 1 >= PM_COSTLY_ORDER &&
-	       !(atomic_load_explicit(&zone->reclaim_active, memory_order_relaxed) | atomic_load_explicit(&zone->below_high, memory_order_relaxed));
+	return atomic_load_explicit(&zone->reclaim_active, memory_order_relaxed) | atomic_load_explicit(&zone->below_high, memory_order_relaxed);
+}
+
+/// May a block be put without a look at what it means? Not for orders 1-3: a run of those drains.
+static inline bool pm_pcp_has_room(const struct pm_pcp *pcp, unsigned int order) PM_REQUIRES(pcp->lock)
+{
+	return pcp->count + (1 << order) < pcp->high && order - 1 >= PM_COSTLY_ORDER;
 }
 
 /// Puts a freed block on its list, where there is room.
-static inline void pm_pcp_push(struct pm_machine *m, struct pm_pcp *pcp, struct pm_chain *list, struct pm_pfn pfn, unsigned int order)
+static inline void pm_pcp_push(const struct pm_tables *t, struct pm_pcp *pcp, struct pm_chain *list, struct pm_pfn pfn, unsigned int order)
 	PM_REQUIRES(pcp->lock)
 {
-	int32_t most = pcp->batch << PM_PCP_SCALE_MAX, run = pcp->free_count + (1 << order);
+	int32_t run = pcp->free_count + (1 << order);
 
-	pm_chain_push_front(&m->tables, list, pfn, order);
-	pcp->free_count = run < most ? run : most;
+	pm_chain_push_front(t, list, pfn, order);
+	pcp->free_count = run < pcp->free_most ? run : pcp->free_most;
 	pcp->count += 1 << order;
-	if (PM_UNLIKELY(pcp->alloc_factor))
-		pcp->alloc_factor >>= 1;
-	if (PM_UNLIKELY(pcp->prev_free_high))
-		pcp->prev_free_high = false;
 	pcp->nr_free++;
+	if (PM_UNLIKELY(pcp->unsettled)) {
+		pcp->alloc_factor >>= 1;
+		pcp->prev_free_high = false;
+	}
 }
 
 /// Puts a freed block on its list, and drains if the lists have grown too long. Takes the zone lock for a drain.
 static inline void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 	PM_REQUIRES(pcp->lock)
 {
-	if (PM_LIKELY(pm_pcp_has_room(zone, pcp, order)))
-		pm_pcp_push(m, pcp, &pcp->list[pm_pcp_index(order, migratetype)], pfn, order);
+	if (PM_LIKELY(pm_pcp_has_room(pcp, order)) && PM_LIKELY(!pm_pcp_short(zone)))
+		pm_pcp_push(&m->tables, pcp, &pcp->list[pm_pcp_index(order, migratetype)], pfn, order);
 	else
 		pm_pcp_put_slow(m, zone, pcp, pfn, order, migratetype);
 }

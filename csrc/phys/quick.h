@@ -12,24 +12,26 @@
 #define PM_QUICK static inline __attribute__((always_inline))
 
 /// Takes a block from a CPU's list for a request of class `class` on a CPU that exists.
-PM_QUICK bool pm_quick_alloc(struct pm_machine *m, uint32_t cpu, unsigned int order, struct pm_request_class class, uint64_t *ret)
+PM_QUICK bool pm_quick_alloc(const struct pm_machine *m, uint32_t cpu, unsigned int order, const struct pm_request_class *class, uint64_t *ret)
 {
+	const struct pm_tables tables = m->tables;
+	const uint32_t word = class->word | order;
 	struct pm_pcp *pcp;
 	struct pm_chain *list;
 	struct pm_pfn pfn;
 
-	if (PM_UNLIKELY(class.first < 0) || PM_UNLIKELY(!pm_watermark_plenty(&m->zone[class.first], order, (unsigned int)class.highest)))
+	if (PM_UNLIKELY(!class->quick) || PM_UNLIKELY(!pm_watermark_plenty(class->quick, order, (unsigned int)class->highest)))
 		return false;
-	pcp = pm_opaque(&m->cpu[cpu].pcp[class.first]);
-	list = pm_opaque(&pcp->list[pm_pcp_index(order, class.migratetype)]);
+	pcp = pm_opaque(pm_pcp_of(m, cpu, class->first));
+	list = pm_opaque(&pcp->list[pm_pcp_index(order, class->migratetype)]);
 	if (PM_UNLIKELY(!pm_trylock(&pcp->lock)))
 		return false;
 	if (PM_UNLIKELY(pm_chain_empty(list))) {
 		pm_unlock(&pcp->lock);
 		return false;
 	}
-	pfn = pm_chain_pop_front(&m->tables, list, order);
-	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_USED, class.migratetype, order));
+	pfn = pm_chain_pop_front(&tables, list, order);
+	pm_frame_set_word(&tables.frames[pfn.v], word);
 	pcp->free_count >>= 1;
 	pcp->count -= 1 << order;
 	pcp->nr_alloc++;
@@ -38,36 +40,37 @@ PM_QUICK bool pm_quick_alloc(struct pm_machine *m, uint32_t cpu, unsigned int or
 	return true;
 }
 
-/// Puts a block on a CPU's list, if it is a used block of this order and the lists have room.
-PM_QUICK bool pm_quick_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, unsigned int order)
+/// Puts a block on a CPU's list, if it is a used block of this order and the lists have room. Where there are no per-CPU lists they have
+/// no room: their length is 0.
+PM_QUICK bool pm_quick_free(const struct pm_machine *m, uint32_t cpu, uint64_t pfn, unsigned int order)
 {
-	const struct pm_zone *zone;
-	struct pm_pageblock *block;
+	const struct pm_tables tables = m->tables;
+	const struct pm_pageblock *block;
 	struct pm_frame *frame;
 	struct pm_chain *list;
 	struct pm_pcp *pcp;
 	unsigned int type;
 	uint32_t word;
 
-	if (PM_UNLIKELY(pfn >= m->nr_frames || !m->settings.pcp))
+	if (PM_UNLIKELY(pfn >= m->nr_frames))
 		return false;
-	frame = pm_frame_of(m, pm_pfn(pfn));
-	block = pm_pageblock_of(m, pm_pfn(pfn));
+	frame = &tables.frames[pfn];
+	block = &tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER];
 	word = pm_frame_word(frame);
-	type = pm_pageblock_type(block);
-	if (PM_UNLIKELY((word & ~(uint32_t)0xf0) != pm_word(PM_FRAME_USED, 0, order)) || PM_UNLIKELY(type >= PM_NR_PCP_TYPES))
-		return false;
+	type = pm_pageblock_queue(block);
 	/* A used block lies in a zone. */
-	zone = &m->zone[block->zone];
-	pcp = pm_opaque(&m->cpu[cpu].pcp[block->zone]);
+	if (PM_UNLIKELY((word & ~(uint32_t)0xf0) != pm_word(PM_FRAME_USED, 0, order)) || PM_UNLIKELY(type >= PM_NR_PCP_TYPES) ||
+	    PM_UNLIKELY(pm_pcp_short(&m->zone[block->zone])))
+		return false;
+	pcp = pm_opaque(pm_pcp_of(m, cpu, block->zone));
 	list = pm_opaque(&pcp->list[pm_pcp_index(order, type)]);
 	if (PM_UNLIKELY(!pm_trylock(&pcp->lock)))
 		return false;
-	if (PM_UNLIKELY(!pm_pcp_has_room(zone, pcp, order)) || PM_UNLIKELY(!pm_frame_begin_free(frame, word))) {
+	if (PM_UNLIKELY(!pm_pcp_has_room(pcp, order)) || PM_UNLIKELY(!pm_frame_begin_free(frame, word))) {
 		pm_unlock(&pcp->lock);
 		return false;
 	}
-	pm_pcp_push(m, pcp, list, pm_pfn(pfn), order);
+	pm_pcp_push(&tables, pcp, list, pm_pfn(pfn), order);
 	pm_unlock(&pcp->lock);
 	return true;
 }

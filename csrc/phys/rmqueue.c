@@ -59,7 +59,7 @@ static struct pm_pfn claim_block(struct pm_machine *m, struct pm_zone *zone, uns
 	if (!worth_claiming(m, zone, pfn, migratetype, from))
 		return pm_pfn_nil();
 	pm_pageblock_move_free(m, zone, pfn, migratetype);
-	atomic_store_explicit(&pm_pageblock_of(m, pfn)->type, (uint8_t)migratetype, memory_order_relaxed);
+	pm_pageblock_write_type(pm_pageblock_of(m, pfn), migratetype);
 	return pm_buddy_take_smallest(m, zone, order, migratetype);
 }
 

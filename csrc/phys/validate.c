@@ -202,11 +202,29 @@ static bool check_counts(struct audit *a, struct pm_zone *zone) PM_NO_TSA
 		return wrong(a, "zone %" PRIu32 ": the count of free HIGHATOMIC frames is off", zone->index);
 	if (all != zone->managed)
 		return wrong(a, "zone %" PRIu32 ": %" PRIu64 " frames found, %" PRIu64 " managed", zone->index, all, zone->managed);
-	for (b = zone->start >> PM_PAGEBLOCK_ORDER; b <= (zone->end - 1) >> PM_PAGEBLOCK_ORDER; b++)
-		if (a->m->tables.pageblocks[b].type == PM_MT_HIGHATOMIC)
+	for (b = zone->start >> PM_PAGEBLOCK_ORDER; b <= (zone->end - 1) >> PM_PAGEBLOCK_ORDER; b++) {
+		const struct pm_pageblock *block = &a->m->tables.pageblocks[b];
+
+		if (block->type == PM_MT_HIGHATOMIC)
 			reserved += PM_PAGEBLOCK_NR_PAGES;
+		if (pm_pageblock_queue(block) != pm_pageblock_queue_of(pm_pageblock_type(block)))
+			return wrong(a, "pageblock %" PRIu32 " of type %u queues what is freed as type %u", b, pm_pageblock_type(block), pm_pageblock_queue(block));
+	}
 	if (reserved != zone->nr_reserved_highatomic)
 		return wrong(a, "zone %" PRIu32 ": %" PRIu64 " frames in HIGHATOMIC pageblocks, %" PRIu64 " counted", zone->index, reserved, zone->nr_reserved_highatomic);
+	return true;
+}
+
+/// What the quick way compares free memory with must follow the marks.
+static bool check_plenty(struct audit *a, const struct pm_zone *zone) PM_NO_TSA
+{
+	uint64_t mark = pm_watermark(zone, PM_WMARK_HIGH) + a->nr[NR_HIGHATOMIC];
+	uint32_t kind;
+
+	for (kind = 0; kind < PM_MAX_ZONES; kind++)
+		if (zone->plenty[kind] != mark + zone->lowmem_reserve[kind])
+			return wrong(a, "zone %" PRIu32 ": %" PRIu64 " free frames are held to be plenty, the marks say %" PRIu64, zone->index, zone->plenty[kind],
+				     mark + zone->lowmem_reserve[kind]);
 	return true;
 }
 
@@ -227,7 +245,7 @@ enum pm_status pm_machine_validate(struct pm_machine *m, char *message, size_t s
 
 		for (i = 0; i < sizeof(a.nr) / sizeof(a.nr[0]); i++)
 			a.nr[i] = 0;
-		right = walk_lists(&a, zone) && walk_frames(&a, zone) && check_counts(&a, zone);
+		right = walk_lists(&a, zone) && walk_frames(&a, zone) && check_counts(&a, zone) && check_plenty(&a, zone);
 	}
 	free(a.seen);
 	return right ? PM_OK : PM_ERR_CORRUPT;

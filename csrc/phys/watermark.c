@@ -54,10 +54,12 @@ static void setup_reserve(struct pm_machine *m, struct pm_zone *zone)
 
 void pm_watermark_update(struct pm_zone *zone)
 {
+	/* Relaxed: see nr_free. */
+	uint64_t mark = pm_watermark(zone, PM_WMARK_HIGH) + atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed);
 	uint32_t kind;
 
 	for (kind = 0; kind < PM_MAX_ZONES; kind++)
-		atomic_store_explicit(&zone->plenty[kind], pm_watermark(zone, PM_WMARK_HIGH) + zone->lowmem_reserve[kind], memory_order_relaxed);
+		atomic_store_explicit(&zone->plenty[kind], mark + zone->lowmem_reserve[kind], memory_order_relaxed);
 }
 
 void pm_watermarks_setup(struct pm_machine *m)

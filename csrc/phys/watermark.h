@@ -24,19 +24,18 @@ bool pm_watermark_enough(const struct pm_zone *zone, unsigned int order, uint64_
 /// May a request of `order`, which may use zones up to kind `highest`, be served at `mark`? Reads without the lock, as the kernel.
 bool pm_watermark_ok(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags);
 
-/// Works out `plenty` anew after a change of the boost.
+/// Works out `plenty` anew after a change of the boost or of the free HIGHATOMIC frames.
 void pm_watermark_update(struct pm_zone *zone);
 
-/// Is there so much free that a request of `order` passes every mark? A quick yes; a no means that a closer look is needed.
+/// Is there so much free that a request of `order` passes every mark? A quick yes; a no means that a closer look is needed. Nobody has to
+/// ask whether the zone is known to be below HIGH: that only means which of the marks is looked at.
 static inline bool pm_watermark_plenty(const struct pm_zone *zone, unsigned int order, unsigned int highest)
 {
 	/* Relaxed, as in pm_watermark_ok(). For order > 0 a block must be there too: the largest lists are the ones to ask first. */
 	uint64_t free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-	uint64_t need = atomic_load_explicit(&zone->plenty[highest], memory_order_relaxed) +
-			atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed) + ((uint64_t)1 << order) - 1;
+	uint64_t need = atomic_load_explicit(&zone->plenty[highest], memory_order_relaxed) + ((uint64_t)1 << order) - 1;
 
-	return free > need && !atomic_load_explicit(&zone->below_high, memory_order_relaxed) &&
-	       (order == 0 || pm_list_nr(&zone->area[PM_MAX_ORDER].list[PM_MT_MOVABLE]));
+	return free > need && (order == 0 || pm_list_nr(&zone->area[PM_MAX_ORDER].list[PM_MT_MOVABLE]));
 }
 
 /// The mark named by the flags, with the boost.

@@ -265,20 +265,19 @@ static void learn(struct pm_simulation *sim, const struct pm_events *ev, size_t 
 {
 	bool same_burst = before->kind == ev->kind[i] && before->tid == ev->tid[i];
 	struct pm_zone *zone = pm_zone_of(sim->m, ev->pfn[i]);
-	int32_t most, frames;
+	int32_t frames;
 	struct pm_pcp *pcp;
 
 	if (!zone || ev->order[i] < 0 || !pm_pcp_order((unsigned int)ev->order[i]))
 		return;
 	pcp = &sim->m->cpu[ev->cpu[i]].pcp[zone->index];
-	most = pcp->batch << PM_PCP_SCALE_MAX;
 	frames = 1 << ev->order[i];
 	pm_lock(&pcp->lock);
 	if (ev->kind[i] == PM_EV_ALLOC) {
 		pcp->free_count >>= 1;
 	} else if (ev->kind[i] == PM_EV_FREE) {
 		pcp->alloc_factor >>= 1;
-		pcp->free_count = pcp->free_count + frames < most ? pcp->free_count + frames : most;
+		pcp->free_count = pcp->free_count + frames < pcp->free_most ? pcp->free_count + frames : pcp->free_most;
 		pcp->prev_free_high = ev->order[i] > 0 && ev->order[i] <= PM_COSTLY_ORDER;
 	} else if (ev->kind[i] == PM_EV_ZONE_LOCKED && ev->order[i] == 0 && !same_burst && pcp->alloc_factor < PM_PCP_SCALE_MAX) {
 		pcp->alloc_factor++;

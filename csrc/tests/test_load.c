@@ -59,6 +59,19 @@ static void per_cpu_lists(void)
 	rig_destroy(m);
 }
 
+/// A machine without per-CPU lists has none after a length was loaded either.
+static void a_length_for_lists_that_are_not_there(void)
+{
+	struct pm_machine *m = rig_one_zone(2048, 1, rig_bare());
+	uint64_t pfn = rig_alloc(m, 0, RIG_MOVABLE);
+
+	CHECK_EQ(pm_load_pcp(m, 0, 0, 100, 0, 0), PM_OK);
+	CHECK_EQ(pm_free(m, 0, pfn, 0), PM_OK);
+	CHECK_EQ(rig_pcp(m, 0, 0).count, 0);
+	CHECK_EQ(rig_frame(m, pfn).state, PM_STATE_FREE);
+	rig_destroy(m);
+}
+
 static void what_cannot_be_placed(void)
 {
 	struct pm_machine *m = empty(1, false);
@@ -134,6 +147,7 @@ int main(void)
 {
 	RUN(lists_come_out_in_the_order_they_were_loaded);
 	RUN(per_cpu_lists);
+	RUN(a_length_for_lists_that_are_not_there);
 	RUN(what_cannot_be_placed);
 	RUN(pageblock_types_come_first);
 	RUN(a_large_block_over_two_types);

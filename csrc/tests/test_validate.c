@@ -80,6 +80,7 @@ static void pageblocks(void)
 	BROKEN("marked 2", m->tables.pageblocks[3].free_list = 2);
 	BROKEN("in a pageblock of type 0", m->tables.pageblocks[0].type = 0);
 	BROKEN("HIGHATOMIC pageblocks", m->zone[0].nr_reserved_highatomic = 512);
+	BROKEN("pageblock 1 of type 1 queues what is freed as type 3", m->tables.pageblocks[1].queue = PM_NR_PCP_TYPES);
 }
 
 static void a_large_block_of_two_types(void)
@@ -97,6 +98,8 @@ static void counts(void)
 	BROKEN("frames counted", m->zone[0].nr_isolated++);
 	BROKEN("free HIGHATOMIC", m->zone[0].nr_free_highatomic++);
 	BROKEN("managed", m->zone[0].managed++);
+	BROKEN("held to be plenty", m->zone[0].plenty[PM_ZONE_NORMAL]++);
+	BROKEN("held to be plenty", m->zone[0].watermark_boost = 8);
 }
 
 static void unmerged_buddies(void)
