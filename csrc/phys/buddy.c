@@ -107,15 +107,13 @@ static bool merge_likely(const struct pm_machine *m, const struct pm_zone *zone,
 	return pm_buddy_is_free(m, zone, pm_pfn_buddy(pair, order + 1), order + 1);
 }
 
-/// May a block of `migratetype` at `pfn` merge with its free buddy? A buddy of another mergeable type takes over our type.
+/// May a block of `migratetype` of at least the pageblock order merge with its free buddy? A buddy of another mergeable type takes over our
+/// type. Smaller blocks always merge.
 static bool may_merge(struct pm_machine *m, struct pm_pfn buddy, unsigned int order, unsigned int migratetype)
 {
-	unsigned int other;
+	unsigned int other = list_type(m, buddy, order);
 	uint32_t i;
 
-	if (order < PM_PAGEBLOCK_ORDER)
-		return true;
-	other = list_type(m, buddy, order);
 	if (other == migratetype)
 		return true;
 	if (!mergeable(migratetype) || !mergeable(other))
@@ -125,23 +123,68 @@ static bool may_merge(struct pm_machine *m, struct pm_pfn buddy, unsigned int or
 	return true;
 }
 
+/// Merges a block below the pageblock order with its buddies up to that order. Frames outside the zone are in none of its pageblocks or
+/// never free, so that no edge has to be looked at; the counters are the caller's.
+static struct pm_pfn merge_small(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int *order, unsigned int migratetype) PM_REQUIRES(zone->lock)
+{
+	const struct pm_tables tables = m->tables;
+	unsigned int o;
+
+	for (o = *order; o < PM_PAGEBLOCK_ORDER; o++) {
+		struct pm_pfn buddy = pm_pfn_buddy(pfn, o);
+		uint32_t word = pm_frame_word(&tables.frames[buddy.v]);
+		unsigned int type = pm_word_migratetype(word);
+
+		if (word != pm_word(PM_FRAME_FREE, type, o))
+			break;
+		/* The frames of the buddy stay free: they leave one list and are in the merged block, on a list of another type perhaps. */
+		if (PM_UNLIKELY(type != migratetype)) {
+			count_free(zone, type, -((int64_t)1 << o));
+			count_free(zone, migratetype, (int64_t)1 << o);
+		}
+		pm_list_remove(&tables, &zone->area[o].list[type], buddy, o);
+		pm_frame_set_word(&tables.frames[buddy.v], 0);
+		pfn.v &= buddy.v;
+	}
+	*order = o;
+	return pfn;
+}
+
+/// Goes on with merging from the pageblock order up.
+static struct pm_pfn merge_large(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int *order, unsigned int migratetype) PM_REQUIRES(zone->lock)
+{
+	unsigned int o;
+
+	for (o = *order; o < PM_MAX_ORDER; o++) {
+		struct pm_pfn buddy = pm_pfn_buddy(pfn, o);
+
+		if (!pm_buddy_is_free(m, zone, buddy, o) || !may_merge(m, buddy, o, migratetype))
+			break;
+		count_free(zone, unlink_block(m, zone, buddy, o), -((int64_t)1 << o));
+		count_free(zone, migratetype, (int64_t)1 << o);
+		pfn.v &= buddy.v;
+	}
+	*order = o;
+	return pfn;
+}
+
 void pm_buddy_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 {
+	struct pm_list *list;
 
 	PM_ASSERT_SLOW(pm_pfn_aligned(pfn, order));
+	count_free(zone, migratetype, (int64_t)1 << order);
 	/* The frame may end up inside a larger block, where its word must be zero. */
 	pm_frame_set_word(pm_frame_of(m, pfn), 0);
-	while (order < PM_MAX_ORDER) {
-		struct pm_pfn buddy = pm_pfn_buddy(pfn, order);
-
-		if (!pm_buddy_is_free(m, zone, buddy, order) || !may_merge(m, buddy, order, migratetype))
-			break;
-		/* The buddy's frames stay free: they leave one list's count and enter the merged block's. */
-		count_free(zone, unlink_block(m, zone, buddy, order), -((int64_t)1 << order));
-		pfn = pm_pfn(pfn.v & buddy.v);
-		order++;
-	}
-	pm_buddy_add(m, zone, pfn, order, migratetype, merge_likely(m, zone, pfn, order));
+	pfn = merge_small(m, zone, pfn, &order, migratetype);
+	if (PM_UNLIKELY(order >= PM_PAGEBLOCK_ORDER))
+		pfn = merge_large(m, zone, pfn, &order, migratetype);
+	mark_free(m, pfn, order, migratetype);
+	list = &zone->area[order].list[migratetype];
+	if (merge_likely(m, zone, pfn, order))
+		pm_list_push_back(&m->tables, list, pfn, order);
+	else
+		pm_list_push_front(&m->tables, list, pfn, order);
 }
 
 void pm_buddy_expand(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int low, unsigned int high, unsigned int migratetype)
@@ -168,6 +211,30 @@ struct pm_pfn pm_buddy_take_smallest(struct pm_machine *m, struct pm_zone *zone,
 		return pfn;
 	}
 	return pm_pfn_nil();
+}
+
+uint32_t pm_buddy_take_run(struct pm_machine *m, struct pm_zone *zone, unsigned int order, unsigned int migratetype, uint32_t most, struct pm_pfn *ret)
+{
+	unsigned int o = order;
+	uint32_t all, nr, rest;
+	struct pm_pfn pfn;
+
+	while (o < PM_NR_ORDERS && pm_chain_empty(&zone->area[o].list[migratetype].chain))
+		o++;
+	if (o == PM_NR_ORDERS)
+		return 0;
+	pfn = pm_pfn(zone->area[o].list[migratetype].chain.first);
+	(void)pm_buddy_del(m, zone, pfn, o);
+	all = 1u << (o - order);
+	nr = most < all ? most : all;
+	/* The lists below were empty; splitting one block at a time would have left on them what an aligned split of the rest leaves. */
+	for (rest = nr; rest < all; rest += rest & -rest) {
+		unsigned int part = order + (unsigned int)__builtin_ctz(rest);
+
+		pm_buddy_add(m, zone, pm_pfn_add(pfn, rest << order), part, migratetype, false);
+	}
+	*ret = pfn;
+	return nr;
 }
 
 struct pm_pfn pm_buddy_find(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pfn pfn, unsigned int *ret_order)

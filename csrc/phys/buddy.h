@@ -25,6 +25,11 @@ void pm_buddy_expand(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn p
 /// Takes the first block of the smallest sufficient order from the lists of one type; nil if there is none.
 struct pm_pfn pm_buddy_take_smallest(struct pm_machine *m, struct pm_zone *zone, unsigned int order, unsigned int migratetype) PM_REQUIRES(zone->lock);
 
+/// Takes up to `most` blocks of `order` that follow one another, as many as pm_buddy_take_smallest() would give in a row from the block that
+/// it would split first; what is left of that block goes back to the lists as those calls would leave it. Returns how many; the first in `ret`.
+uint32_t pm_buddy_take_run(struct pm_machine *m, struct pm_zone *zone, unsigned int order, unsigned int migratetype, uint32_t most, struct pm_pfn *ret)
+	PM_REQUIRES(zone->lock);
+
 /// The free block that covers `pfn`: its head, and its order in `ret_order`; nil if the frame is not free.
 struct pm_pfn pm_buddy_find(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pfn pfn, unsigned int *ret_order) PM_REQUIRES(zone->lock);
 

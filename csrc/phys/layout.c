@@ -158,7 +158,8 @@ static enum pm_status allocate_tables(struct pm_machine *m, const struct pm_layo
 {
 	uint32_t i;
 
-	m->frames_bytes = (size_t)m->nr_frames * sizeof(struct pm_frame);
+	/* The last pageblock in full, though frames beyond the last are never free: so a merge below its order needs no look at the edges. */
+	m->frames_bytes = ((size_t)m->nr_pageblocks << PM_PAGEBLOCK_ORDER) * sizeof(struct pm_frame);
 	m->pageblocks_bytes = (size_t)m->nr_pageblocks * sizeof(struct pm_pageblock);
 	m->tables.frames = map_lazily(m->frames_bytes);
 	m->tables.pageblocks = map_lazily(m->pageblocks_bytes);

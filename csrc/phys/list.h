@@ -63,6 +63,22 @@ static inline void pm_chain_push_back(const struct pm_tables *t, struct pm_chain
 	chain->last = pfn.v;
 }
 
+/// pm_chain_push_back() for `nr` blocks, at least one, that follow one another.
+static inline void pm_chain_push_back_run(const struct pm_tables *t, struct pm_chain *chain, struct pm_pfn pfn, uint32_t nr, unsigned int order)
+{
+	uint32_t step = 1u << order, end = pfn.v + (nr << order), at;
+
+	for (at = pfn.v; at != end; at += step)
+		*pm_link_of(t, at, order) = (struct pm_link){ at - step, at + step };
+	pm_link_of(t, end - step, order)->next = PM_NIL_PFN;
+	pm_link_of(t, pfn.v, order)->prev = chain->last;
+	if (chain->first != PM_NIL_PFN)
+		pm_link_of(t, chain->last, order)->next = pfn.v;
+	else
+		chain->first = pfn.v;
+	chain->last = end - step;
+}
+
 /// Takes the first block. There must be one.
 static inline struct pm_pfn pm_chain_pop_front(const struct pm_tables *t, struct pm_chain *chain, unsigned int order)
 {

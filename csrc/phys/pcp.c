@@ -83,26 +83,87 @@ static int32_t refill_size(struct pm_pcp *pcp, const struct pm_zone *zone, unsig
 	return batch > 1 ? max32(batch >> order, 2) : batch;
 }
 
+/// Takes blocks that follow one another from the free lists and appends them to a CPU's list. Returns how many: 0 if there are none.
+static uint32_t refill_run(struct pm_machine *m, struct pm_zone *zone, struct pm_chain *list, unsigned int order, unsigned int migratetype, uint32_t most,
+			   uint32_t alloc_flags, enum pm_rung *rung) PM_REQUIRES(zone->lock)
+{
+	uint32_t word = pm_word(PM_FRAME_PCP, migratetype, order), nr = 0, i;
+	struct pm_pfn pfn;
+
+	if (*rung == PM_RUNG_OWN)
+		nr = pm_buddy_take_run(m, zone, order, migratetype, most, &pfn);
+	if (PM_UNLIKELY(!nr)) {
+		pfn = pm_rmqueue(m, zone, order, migratetype, alloc_flags, rung);
+		if (pm_pfn_is_nil(pfn))
+			return 0;
+		nr = 1;
+	}
+	for (i = 0; i < nr; i++)
+		pm_frame_set_word(pm_frame_of(m, pm_pfn_add(pfn, i << order)), word);
+	pm_chain_push_back_run(&m->tables, list, pfn, nr, order);
+	return nr;
+}
+
 bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
 {
 	struct pm_chain *list = &pcp->list[pm_pcp_index(order, migratetype)];
-	int32_t want = refill_size(pcp, zone, order), got;
+	uint32_t want = (uint32_t)refill_size(pcp, zone, order), got = 0, nr;
 	enum pm_rung rung = PM_RUNG_OWN;
-	uint32_t word = pm_word(PM_FRAME_PCP, migratetype, order);
 
 	pm_lock(&zone->lock);
-	for (got = 0; got < want; got++) {
-		struct pm_pfn pfn = pm_rmqueue(m, zone, order, migratetype, alloc_flags, &rung);
-
-		if (pm_pfn_is_nil(pfn))
-			break;
-		pm_frame_set_word(pm_frame_of(m, pfn), word);
-		pm_chain_push_back(&m->tables, list, pfn, order);
-	}
-	zone->nr_refill += (uint64_t)got;
+	do {
+		nr = refill_run(m, zone, list, order, migratetype, want - got, alloc_flags, &rung);
+		got += nr;
+	} while (nr && got < want);
+	zone->nr_refill += got;
 	pm_unlock(&zone->lock);
-	pcp->count += got << order;
+	pcp->count += (int32_t)(got << order);
 	return got > 0;
+}
+
+/// How many of the blocks at the tail of a list, from the last one on, make up one larger block whose frames follow one another from there?
+/// A power of two, at most `most`. In `ret` what comes before them on the list; undefined if they are all of it.
+static uint32_t tail_run(const struct pm_tables *t, const struct pm_chain *list, unsigned int order, uint32_t most, uint32_t *ret)
+{
+	uint32_t start = list->last, step = 1u << order, at = start, nr = 1, i;
+
+	*ret = pm_link_of(t, start, order)->prev;
+	if (order >= PM_PAGEBLOCK_ORDER)
+		return 1;
+	/* Twice as many, as long as the larger block would be aligned and no larger than a pageblock. */
+	while (nr << 1 <= most && nr << order < PM_PAGEBLOCK_NR_PAGES && !(start & (nr << order))) {
+		uint32_t before = *ret;
+
+		for (i = 0; i < nr; i++) {
+			if (at == list->first || before != at + step)
+				return nr;
+			at = before;
+			before = pm_link_of(t, at, order)->prev;
+		}
+		*ret = before;
+		nr <<= 1;
+	}
+	return nr;
+}
+
+/// Moves the last block of a list, or the last few that make up a larger block, to the free lists. Returns how many, at most `most`.
+static uint32_t drain_run(struct pm_machine *m, struct pm_zone *zone, struct pm_chain *list, unsigned int order, uint32_t most) PM_REQUIRES(zone->lock)
+{
+	uint32_t before, nr = tail_run(&m->tables, list, order, most, &before), i;
+	struct pm_pfn pfn = pm_pfn(list->last);
+	bool all = pfn.v + ((nr - 1) << order) == list->first;
+
+	/* Freed one by one, the parts would merge into the same block, and leave the lists as they were. */
+	for (i = 1; i < nr; i++)
+		pm_frame_set_word(pm_frame_of(m, pm_pfn_add(pfn, i << order)), 0);
+	if (all) {
+		pm_chain_init(list);
+	} else {
+		list->last = before;
+		pm_link_of(&m->tables, before, order)->next = PM_NIL_PFN;
+	}
+	pm_buddy_free(m, zone, pfn, order + (unsigned int)__builtin_ctz(nr), pm_pageblock_type(pm_pageblock_of(m, pfn)));
+	return nr;
 }
 
 void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index)
@@ -110,19 +171,16 @@ void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp
 	count = min32(count, pcp->count);
 	pm_lock(&zone->lock);
 	while (count > 0) {
-		unsigned int order;
+		unsigned int order = pm_pcp_index_order(index);
 		struct pm_chain *list = &pcp->list[index];
 
-		order = pm_pcp_index_order(index);
-		/* The oldest blocks go first: the newest are the ones in the cache. */
+		/* The oldest blocks go first: the newest are the ones in the cache. The last block may be more than is left to drain. */
 		while (count > 0 && !pm_chain_empty(list)) {
-			struct pm_pfn pfn = pm_pfn(list->last);
+			uint32_t most = (uint32_t)(count + (1 << order) - 1) >> order, nr = drain_run(m, zone, list, order, most);
 
-			pm_chain_remove(&m->tables, list, pfn, order);
-			count -= 1 << order;
-			pcp->count -= 1 << order;
-			zone->nr_drain++;
-			pm_buddy_free(m, zone, pfn, order, pm_pageblock_type(pm_pageblock_of(m, pfn)));
+			count -= (int32_t)(nr << order);
+			pcp->count -= (int32_t)(nr << order);
+			zone->nr_drain += nr;
 		}
 		index = index + 1 < PM_NR_PCP_LISTS ? index + 1 : 0;
 	}
