@@ -365,7 +365,7 @@ static size_t free_run(struct pm_machine *m, struct pm_zone *zone, uint32_t cpu,
 		unsigned int type;
 
 		if (i + PM_PREFETCH_AHEAD < n && pfns[i + PM_PREFETCH_AHEAD] < m->nr_frames)
-			__builtin_prefetch(&m->tables.frames[pfns[i + PM_PREFETCH_AHEAD]], 1);
+			pm_prefetch_write(&m->tables.frames[pfns[i + PM_PREFETCH_AHEAD]]);
 		if (pm_zone_of(m, pfns[i]) != zone)
 			break;
 		type = queue_type(m, pm_pfn(pfns[i]), order);

@@ -8,7 +8,7 @@ static bool mergeable(unsigned int migratetype)
 	return migratetype < PM_MT_HIGHATOMIC;
 }
 
-static void count_free(struct pm_zone *zone, unsigned int migratetype, int64_t frames) PM_REQUIRES(zone->lock)
+void pm_buddy_count(struct pm_zone *zone, unsigned int migratetype, int64_t frames)
 {
 	/* Plain read and write would do under the lock; relaxed atomics because the watermark checks read without it. */
 	if (migratetype == PM_MT_ISOLATE) {
@@ -57,7 +57,7 @@ void pm_buddy_add(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn,
 		pm_list_push_back(&m->tables, list, pfn, order);
 	else
 		pm_list_push_front(&m->tables, list, pfn, order);
-	count_free(zone, migratetype, (int64_t)1 << order);
+	pm_buddy_count(zone, migratetype, (int64_t)1 << order);
 }
 
 /// The type of the list that a free block is on.
@@ -85,7 +85,7 @@ unsigned int pm_buddy_del(struct pm_machine *m, struct pm_zone *zone, struct pm_
 {
 	unsigned int migratetype = unlink_block(m, zone, pfn, order);
 
-	count_free(zone, migratetype, -((int64_t)1 << order));
+	pm_buddy_count(zone, migratetype, -((int64_t)1 << order));
 	return migratetype;
 }
 
@@ -139,8 +139,8 @@ static struct pm_pfn merge_small(struct pm_machine *m, struct pm_zone *zone, str
 			break;
 		/* The frames of the buddy stay free: they leave one list and are in the merged block, on a list of another type perhaps. */
 		if (PM_UNLIKELY(type != migratetype)) {
-			count_free(zone, type, -((int64_t)1 << o));
-			count_free(zone, migratetype, (int64_t)1 << o);
+			pm_buddy_count(zone, type, -((int64_t)1 << o));
+			pm_buddy_count(zone, migratetype, (int64_t)1 << o);
 		}
 		pm_list_remove(&tables, &zone->area[o].list[type], buddy, o);
 		pm_frame_set_word(&tables.frames[buddy.v], 0);
@@ -160,20 +160,19 @@ static struct pm_pfn merge_large(struct pm_machine *m, struct pm_zone *zone, str
 
 		if (!pm_buddy_is_free(m, zone, buddy, o) || !may_merge(m, buddy, o, migratetype))
 			break;
-		count_free(zone, unlink_block(m, zone, buddy, o), -((int64_t)1 << o));
-		count_free(zone, migratetype, (int64_t)1 << o);
+		pm_buddy_count(zone, unlink_block(m, zone, buddy, o), -((int64_t)1 << o));
+		pm_buddy_count(zone, migratetype, (int64_t)1 << o);
 		pfn.v &= buddy.v;
 	}
 	*order = o;
 	return pfn;
 }
 
-void pm_buddy_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
+void pm_buddy_free_uncounted(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
 {
 	struct pm_list *list;
 
 	PM_ASSERT_SLOW(pm_pfn_aligned(pfn, order));
-	count_free(zone, migratetype, (int64_t)1 << order);
 	/* The frame may end up inside a larger block, where its word must be zero. */
 	pm_frame_set_word(pm_frame_of(m, pfn), 0);
 	pfn = merge_small(m, zone, pfn, &order, migratetype);
@@ -185,6 +184,12 @@ void pm_buddy_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn
 		pm_list_push_back(&m->tables, list, pfn, order);
 	else
 		pm_list_push_front(&m->tables, list, pfn, order);
+}
+
+void pm_buddy_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
+{
+	pm_buddy_free_uncounted(m, zone, pfn, order, migratetype);
+	pm_buddy_count(zone, migratetype, (int64_t)1 << order);
 }
 
 void pm_buddy_expand(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int low, unsigned int high, unsigned int migratetype)

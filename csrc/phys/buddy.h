@@ -19,6 +19,13 @@ void pm_buddy_move(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn
 /// Gives a block back: merges with its buddies as far as their types allow, then places it (REFERENCE section 4, "Merge").
 void pm_buddy_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int migratetype) PM_REQUIRES(zone->lock);
 
+/// pm_buddy_free() but for the count of free frames: the caller adds up, and tells pm_buddy_count() once for many blocks.
+void pm_buddy_free_uncounted(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int migratetype)
+	PM_REQUIRES(zone->lock);
+
+/// Counts frames that came to or left the lists of a type.
+void pm_buddy_count(struct pm_zone *zone, unsigned int migratetype, int64_t frames) PM_REQUIRES(zone->lock);
+
 /// Returns the rest of a block of `high`, of which the first 2^low frames were taken, to the heads of the lists.
 void pm_buddy_expand(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int low, unsigned int high, unsigned int migratetype) PM_REQUIRES(zone->lock);
 

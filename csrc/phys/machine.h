@@ -19,27 +19,30 @@ struct pm_free_area {
 };
 
 struct pm_zone {
-	_Alignas(PM_CFG_CACHE_LINE) struct pm_lock lock;
-	uint32_t kind;	///< (C) enum pm_zone_kind
+	/* What every request and every free reads, and hardly anybody writes: one cache line. */
+	_Alignas(PM_CFG_CACHE_LINE) uint32_t kind; ///< (C) enum pm_zone_kind
 	uint32_t index; ///< (C)
 	uint32_t start; ///< (C) first frame
 	uint32_t end;	///< (C) one past the last
-	uint64_t present; ///< (C)
-	uint64_t managed; ///< (C)
-	uint64_t wmark[PM_NR_WMARK];		///< (C)
-	uint64_t lowmem_reserve[PM_MAX_ZONES]; ///< (C) by highest usable zone kind
-
-	/// (A) written under the zone lock, read without it by the watermark checks, which may be late by one operation.
-	_Alignas(PM_CFG_CACHE_LINE) _Atomic uint64_t nr_free;
-	_Atomic uint64_t nr_free_highatomic; ///< (A) likewise
-	_Atomic uint64_t watermark_boost;    ///< (A) likewise
 	/// (A) HIGH with the boost, the low-memory reserve and the free HIGHATOMIC frames, by highest usable zone kind: with more free than
 	/// that a request passes every mark.
 	_Atomic uint64_t plenty[PM_MAX_ZONES];
 	_Atomic uint32_t below_high;	     ///< (A) a hint: set by an allocation that saw too little, cleared by a drain
 	_Atomic uint32_t reclaim_active;     ///< (A) a hint, set from outside
+	_Atomic uint64_t watermark_boost;    ///< (A) written under the zone lock, read without it
 
-	_Alignas(PM_CFG_CACHE_LINE) struct pm_free_area area[PM_NR_ORDERS]; ///< (Z)
+	uint64_t present; ///< (C)
+	uint64_t managed; ///< (C)
+	uint64_t wmark[PM_NR_WMARK];		///< (C)
+	uint64_t lowmem_reserve[PM_MAX_ZONES]; ///< (C) by highest usable zone kind
+
+	/// (A) written under the zone lock, read without it by the watermark checks, which may be late by one refill or drain.
+	_Alignas(PM_CFG_CACHE_LINE) _Atomic uint64_t nr_free;
+	_Atomic uint64_t nr_free_highatomic; ///< (A) likewise
+
+	/* What who holds the lock writes. */
+	_Alignas(PM_CFG_CACHE_LINE) struct pm_lock lock;
+	struct pm_free_area area[PM_NR_ORDERS]; ///< (Z)
 	uint64_t nr_isolated;		 ///< (Z) frames on the ISOLATE lists
 	uint64_t nr_reserved_highatomic; ///< (Z) frames in HIGHATOMIC pageblocks
 	uint64_t nr_unplaced;		 ///< (C)

@@ -123,17 +123,16 @@ bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pc
 
 /// How many of the blocks at the tail of a list, from the last one on, make up one larger block whose frames follow one another from there?
 /// A power of two, at most `most`. In `ret` what comes before them on the list; undefined if they are all of it.
-static uint32_t tail_run(const struct pm_tables *t, const struct pm_chain *list, unsigned int order, uint32_t most, uint32_t *ret)
+static inline uint32_t tail_run(const struct pm_tables *t, const struct pm_chain *list, unsigned int order, uint32_t most, uint32_t *ret)
 {
-	uint32_t start = list->last, step = 1u << order, at = start, nr = 1, i;
+	uint32_t start = list->last, step = 1u << order, at = start, before = pm_link_of(t, start, order)->prev, nr = 1, i;
 
-	*ret = pm_link_of(t, start, order)->prev;
-	if (order >= PM_PAGEBLOCK_ORDER)
+	*ret = before;
+	/* Of blocks freed at random hardly ever two follow one another: ask that first, since the processor cannot guess an alignment. */
+	if (PM_LIKELY(before != start + step) || order >= PM_PAGEBLOCK_ORDER)
 		return 1;
 	/* Twice as many, as long as the larger block would be aligned and no larger than a pageblock. */
 	while (nr << 1 <= most && nr << order < PM_PAGEBLOCK_NR_PAGES && !(start & (nr << order))) {
-		uint32_t before = *ret;
-
 		for (i = 0; i < nr; i++) {
 			if (at == list->first || before != at + step)
 				return nr;
@@ -146,11 +145,26 @@ static uint32_t tail_run(const struct pm_tables *t, const struct pm_chain *list,
 	return nr;
 }
 
+/// Frames given back that the zone's count does not know yet: other CPUs read that count, so it is not written for each block.
+struct drained {
+	unsigned int migratetype;
+	int64_t frames;
+};
+
+static void count_drained(struct pm_zone *zone, struct drained *d, unsigned int migratetype) PM_REQUIRES(zone->lock)
+{
+	if (d->frames)
+		pm_buddy_count(zone, d->migratetype, d->frames);
+	*d = (struct drained){ migratetype, 0 };
+}
+
 /// Moves the last block of a list, or the last few that make up a larger block, to the free lists. Returns how many, at most `most`.
-static uint32_t drain_run(struct pm_machine *m, struct pm_zone *zone, struct pm_chain *list, unsigned int order, uint32_t most) PM_REQUIRES(zone->lock)
+static uint32_t drain_run(struct pm_machine *m, struct pm_zone *zone, struct pm_chain *list, unsigned int order, uint32_t most, struct drained *d)
+	PM_REQUIRES(zone->lock)
 {
 	uint32_t before, nr = tail_run(&m->tables, list, order, most, &before), i;
 	struct pm_pfn pfn = pm_pfn(list->last);
+	unsigned int migratetype = pm_pageblock_type(pm_pageblock_of(m, pfn));
 	bool all = pfn.v + ((nr - 1) << order) == list->first;
 
 	/* Freed one by one, the parts would merge into the same block, and leave the lists as they were. */
@@ -162,28 +176,40 @@ static uint32_t drain_run(struct pm_machine *m, struct pm_zone *zone, struct pm_
 		list->last = before;
 		pm_link_of(&m->tables, before, order)->next = PM_NIL_PFN;
 	}
-	pm_buddy_free(m, zone, pfn, order + (unsigned int)__builtin_ctz(nr), pm_pageblock_type(pm_pageblock_of(m, pfn)));
+	if (PM_UNLIKELY(migratetype != d->migratetype))
+		count_drained(zone, d, migratetype);
+	pm_buddy_free_uncounted(m, zone, pfn, order + (unsigned int)__builtin_ctz(nr), migratetype);
+	d->frames += nr << order;
 	return nr;
 }
 
-void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index)
+static void drain_locked(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index)
+	PM_REQUIRES(pcp->lock) PM_REQUIRES(zone->lock)
 {
-	count = min32(count, pcp->count);
-	pm_lock(&zone->lock);
-	while (count > 0) {
+	struct drained d = { PM_MT_MOVABLE, 0 };
+	int32_t left = min32(count, pcp->count);
+
+	while (left > 0) {
 		unsigned int order = pm_pcp_index_order(index);
 		struct pm_chain *list = &pcp->list[index];
 
 		/* The oldest blocks go first: the newest are the ones in the cache. The last block may be more than is left to drain. */
-		while (count > 0 && !pm_chain_empty(list)) {
-			uint32_t most = (uint32_t)(count + (1 << order) - 1) >> order, nr = drain_run(m, zone, list, order, most);
+		while (left > 0 && !pm_chain_empty(list)) {
+			uint32_t most = (uint32_t)(left + (1 << order) - 1) >> order, nr = drain_run(m, zone, list, order, most, &d);
 
-			count -= (int32_t)(nr << order);
+			left -= (int32_t)(nr << order);
 			pcp->count -= (int32_t)(nr << order);
 			zone->nr_drain += nr;
 		}
 		index = index + 1 < PM_NR_PCP_LISTS ? index + 1 : 0;
 	}
+	count_drained(zone, &d, PM_MT_MOVABLE);
+}
+
+void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index)
+{
+	pm_lock(&zone->lock);
+	drain_locked(m, zone, pcp, count, index);
 	pm_unlock(&zone->lock);
 }
 
@@ -241,7 +267,14 @@ static bool freeing_high_orders(struct pm_pcp *pcp, unsigned int order) PM_REQUI
 /// The slow end of a free: the lists have reached their length.
 static void put_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int index, int32_t high, bool free_high) PM_REQUIRES(pcp->lock)
 {
-	pm_pcp_drain(m, zone, pcp, drain_size(pcp, high, free_high), index);
+	/* Another CPU is busy with the zone: rather than wait for it, let the lists grow by up to a long drain's length, and try at the next free. */
+	if (!pm_trylock(&zone->lock)) {
+		if (pcp->count < high + pcp->free_most)
+			return;
+		pm_lock(&zone->lock);
+	}
+	drain_locked(m, zone, pcp, drain_size(pcp, high, free_high), index);
+	pm_unlock(&zone->lock);
 	if (atomic_load_explicit(&zone->below_high, memory_order_relaxed) &&
 	    pm_watermark_ok(zone, 0, pm_watermark(zone, PM_WMARK_HIGH), PM_ZONE_MOVABLE, 0))
 		atomic_store_explicit(&zone->below_high, 0, memory_order_relaxed);

@@ -55,6 +55,7 @@ PM_QUICK bool pm_quick_free(const struct pm_machine *m, uint32_t cpu, uint64_t p
 	if (PM_UNLIKELY(pfn >= m->nr_frames))
 		return false;
 	frame = &tables.frames[pfn];
+	pm_prefetch_write(frame);
 	block = &tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER];
 	word = pm_frame_word(frame);
 	type = pm_pageblock_queue(block);

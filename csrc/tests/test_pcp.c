@@ -1,4 +1,7 @@
 /// Per-CPU lists: what they hold, when they fill and drain, how they tune themselves.
+#include <pthread.h>
+
+#include "phys/machine.h"
 #include "tests/rig.h"
 
 /// A Normal zone of 1 GiB: batch 63, high_min = LOW / cpus.
@@ -263,6 +266,53 @@ static void arguments(void)
 	rig_destroy(m);
 }
 
+/// Keeps a zone busy from another thread between two meetings.
+struct busy {
+	struct pm_zone *zone;
+	pthread_barrier_t barrier;
+};
+
+static void *keep_busy(void *argument)
+{
+	struct busy *b = argument;
+
+	pm_lock(&b->zone->lock);
+	pthread_barrier_wait(&b->barrier);
+	pthread_barrier_wait(&b->barrier);
+	pm_unlock(&b->zone->lock);
+	return NULL;
+}
+
+/// A free does not wait for a zone that another CPU is busy with: its lists grow, and are drained once the zone can be had.
+static void frees_do_not_wait_for_a_busy_zone(void)
+{
+	struct pm_machine *m = gibibyte(1);
+	struct busy b = { .zone = &m->zone[0] };
+	static uint64_t pfns[20000];
+	struct pm_pcp_info before;
+	int32_t more;
+	pthread_t thread;
+	size_t n;
+
+	REQUIRE(pm_alloc_bulk(m, 0, 0, RIG_MOVABLE, 20000, pfns, &n) == PM_OK);
+	CHECK_EQ(pm_drain(m, 0), PM_OK);
+	CHECK_EQ(pm_load_pcp(m, 0, 0, 0, 0, 0), PM_OK);
+	before = rig_pcp(m, 0, 0);
+	pthread_barrier_init(&b.barrier, NULL, 2);
+	REQUIRE(pthread_create(&thread, NULL, keep_busy, &b) == 0);
+	pthread_barrier_wait(&b.barrier);
+	more = before.high_min + (before.batch << 5) - 1;
+	REQUIRE(pm_free_bulk(m, 0, 0, (size_t)more, pfns, &n) == PM_OK);
+	CHECK_EQ(rig_pcp(m, 0, 0).count, more);
+	pthread_barrier_wait(&b.barrier);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&b.barrier);
+	CHECK_EQ(pm_free(m, 0, pfns[more], 0), PM_OK);
+	CHECK(rig_pcp(m, 0, 0).count < more);
+	CHECK(rig_counters(m).pcp_drain > 0);
+	rig_destroy(m);
+}
+
 int main(void)
 {
 	RUN(a_refill_doubles);
@@ -276,5 +326,6 @@ int main(void)
 	RUN(fixed_sizes);
 	RUN(one_by_one_is_like_bulk);
 	RUN(arguments);
+	RUN(frees_do_not_wait_for_a_busy_zone);
 	return check_result();
 }
