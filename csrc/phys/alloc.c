@@ -48,29 +48,54 @@ static bool zone_allows(struct pm_zone *zone, const struct request *rq, uint32_t
 	       pm_watermark_ok(zone, 0, zone->wmark[PM_WMARK_MIN], rq->highest, flags);
 }
 
+/// Hands out the first blocks of a CPU's list, up to `n`; the counters are the caller's. Written for an order that is known when it is
+/// compiled, as all loops over many blocks. Returns how many.
+PM_QUICK size_t pop_blocks(const struct pm_tables tables, struct pm_chain *list, unsigned int order, uint32_t word, size_t n, uint64_t *pfns)
+{
+	uint32_t at = list->first;
+	size_t i;
+
+	for (i = 0; i < n && at != PM_NIL_PFN; i++) {
+		pfns[i] = at;
+		pm_frame_set_word(&tables.frames[at], word);
+		at = pm_link_of(&tables, at, order)->next;
+	}
+	list->first = at;
+	return i;
+}
+
+/// Halves as many times; beyond 31 nothing is left.
+static int32_t halved(int32_t v, size_t times)
+{
+	return v >> (times < 31 ? times : 31);
+}
+
 /// Takes up to `n` blocks from the per-CPU lists. Returns how many.
 static size_t take_pcp(struct pm_machine *m, struct pm_zone *zone, const struct request *rq, uint32_t flags, size_t n, uint64_t *pfns)
 {
-	struct pm_pcp *pcp = &m->cpu[rq->cpu].pcp[zone->index];
+	struct pm_pcp *pcp = pm_pcp_of(m, rq->cpu, zone->index);
 	struct pm_chain *list = &pcp->list[pm_pcp_index(rq->order, rq->migratetype)];
 	uint32_t word = pm_word(PM_FRAME_USED, rq->migratetype, rq->order);
-	size_t i;
+	size_t got = 0;
 
 	pm_lock(&pcp->lock);
-	for (i = 0; i < n; i++) {
-		struct pm_pfn pfn;
+	for (;;) {
+		size_t more = rq->order == 0 ? pop_blocks(m->tables, list, 0, word, n - got, pfns + got) :
+					       pop_blocks(m->tables, list, rq->order, word, n - got, pfns + got);
 
-		pcp->free_count >>= 1;
-		if (PM_UNLIKELY(pm_chain_empty(list)) && !pm_pcp_refill(m, zone, pcp, rq->order, rq->migratetype, flags))
+		got += more;
+		pcp->count -= (int32_t)(more << rq->order);
+		pcp->free_count = halved(pcp->free_count, more);
+		if (got == n)
 			break;
-		pfn = pm_chain_pop_front(&m->tables, list, rq->order);
-		pcp->count -= 1 << rq->order;
-		pm_frame_set_word(pm_frame_of(m, pfn), word);
-		pfns[i] = pfn.v;
+		if (!pm_pcp_refill(m, zone, pcp, rq->order, rq->migratetype, flags)) {
+			pcp->free_count >>= 1;
+			break;
+		}
 	}
-	pcp->nr_alloc += i;
+	pcp->nr_alloc += got;
 	pm_unlock(&pcp->lock);
-	return i;
+	return got;
 }
 
 /// Takes up to `n` blocks straight from the free lists. Returns how many.
@@ -353,25 +378,63 @@ enum pm_status pm_free(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_
 /// How many blocks ahead a bulk free asks for a frame's cache line.
 enum { PM_PREFETCH_AHEAD = 12 };
 
+/// Puts the first blocks of an array on a CPU's lists, as long as they are used blocks of the order and zone, and the lists have room.
+/// What pm_quick_free() is to one block. Returns how many.
+PM_QUICK size_t put_blocks(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, size_t n, const uint64_t *pfns)
+	PM_REQUIRES(pcp->lock)
+{
+	const struct pm_tables tables = m->tables;
+	const uint32_t nr_frames = m->nr_frames;
+	size_t room = pm_pcp_has_room(pcp, order) && !pm_pcp_short(zone) ? (size_t)(pcp->high - 1 - pcp->count) >> order : 0, i;
+
+	for (i = 0; i < n && i < room; i++) {
+		uint64_t pfn = pfns[i], ahead = pfns[i + PM_PREFETCH_AHEAD < n ? i + PM_PREFETCH_AHEAD : i];
+		const struct pm_pageblock *block = &tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER];
+		struct pm_frame *frame = &tables.frames[pfn];
+		unsigned int type;
+		uint32_t word;
+
+		if (PM_LIKELY(ahead < nr_frames))
+			pm_prefetch_write(&tables.frames[ahead]);
+		if (PM_UNLIKELY(pfn >= nr_frames))
+			break;
+		word = pm_frame_word(frame);
+		type = pm_pageblock_queue(block);
+		/* A used block lies in a zone. */
+		if (PM_UNLIKELY((word & ~(uint32_t)0xf0) != pm_word(PM_FRAME_USED, 0, order)) || PM_UNLIKELY(type >= PM_NR_PCP_TYPES) ||
+		    PM_UNLIKELY(block->zone != zone->index) || PM_UNLIKELY(!pm_frame_begin_free(frame, word)))
+			break;
+		pm_chain_push_front(&tables, &pcp->list[pm_pcp_index(order, type)], pm_pfn(pfn), order);
+	}
+	if (i)
+		pm_pcp_count_freed(pcp, i, order);
+	return i;
+}
+
 /// Frees a run of blocks of one zone under one hold of the per-CPU lock. Returns how many; stops before the first of another
 /// zone, of a type that bypasses the lists, or that cannot be freed.
 static size_t free_run(struct pm_machine *m, struct pm_zone *zone, uint32_t cpu, unsigned int order, size_t n, const uint64_t *pfns)
 {
-	struct pm_pcp *pcp = &m->cpu[cpu].pcp[zone->index];
-	size_t i;
+	struct pm_pcp *pcp = pm_pcp_of(m, cpu, zone->index);
+	size_t i = 0;
 
 	pm_lock(&pcp->lock);
-	for (i = 0; i < n; i++) {
+	while (i < n) {
 		unsigned int type;
 
-		if (i + PM_PREFETCH_AHEAD < n && pfns[i + PM_PREFETCH_AHEAD] < m->nr_frames)
-			pm_prefetch_write(&m->tables.frames[pfns[i + PM_PREFETCH_AHEAD]]);
-		if (pm_zone_of(m, pfns[i]) != zone)
+		/* Blocks of orders 1-3 have to be looked at, other orders bypass the lists. */
+		if (order == 0)
+			i += put_blocks(m, zone, pcp, 0, n - i, pfns + i);
+		else if (order == PM_PAGEBLOCK_ORDER)
+			i += put_blocks(m, zone, pcp, PM_PAGEBLOCK_ORDER, n - i, pfns + i);
+		/* The next one is special, or has to be decided on, or fills the lists. */
+		if (i == n || pm_zone_of(m, pfns[i]) != zone)
 			break;
 		type = queue_type(m, pm_pfn(pfns[i]), order);
 		if (type == PM_NR_PCP_TYPES || !begin_free(m, pfns[i], order))
 			break;
 		pm_pcp_put(m, zone, pcp, pm_pfn(pfns[i]), order, type);
+		i++;
 	}
 	pm_unlock(&pcp->lock);
 	return i;

@@ -49,26 +49,32 @@ static inline bool pm_pcp_short(const struct pm_zone *zone)
 	return atomic_load_explicit(&zone->reclaim_active, memory_order_relaxed) | atomic_load_explicit(&zone->below_high, memory_order_relaxed);
 }
 
-/// May a block be put without a look at what it means? Not for orders 1-3: a run of those drains.
+/// May a block of an order that the lists hold be put without a look at what it means? Not for orders 1-3: a run of those drains.
 static inline bool pm_pcp_has_room(const struct pm_pcp *pcp, unsigned int order) PM_REQUIRES(pcp->lock)
 {
 	return pcp->count + (1 << order) < pcp->high && order - 1 >= PM_COSTLY_ORDER;
+}
+
+/// What `nr` blocks, at least one, that were put where there is room do to the counters.
+static inline void pm_pcp_count_freed(struct pm_pcp *pcp, size_t nr, unsigned int order) PM_REQUIRES(pcp->lock)
+{
+	int32_t frames = (int32_t)(nr << order), run = pcp->free_count + frames;
+
+	pcp->free_count = run < pcp->free_most ? run : pcp->free_most;
+	pcp->count += frames;
+	pcp->nr_free += nr;
+	if (PM_UNLIKELY(pcp->unsettled)) {
+		pcp->alloc_factor = (uint8_t)(pcp->alloc_factor >> (nr < 7 ? nr : 7));
+		pcp->prev_free_high = false;
+	}
 }
 
 /// Puts a freed block on its list, where there is room.
 static inline void pm_pcp_push(const struct pm_tables *t, struct pm_pcp *pcp, struct pm_chain *list, struct pm_pfn pfn, unsigned int order)
 	PM_REQUIRES(pcp->lock)
 {
-	int32_t run = pcp->free_count + (1 << order);
-
 	pm_chain_push_front(t, list, pfn, order);
-	pcp->free_count = run < pcp->free_most ? run : pcp->free_most;
-	pcp->count += 1 << order;
-	pcp->nr_free++;
-	if (PM_UNLIKELY(pcp->unsettled)) {
-		pcp->alloc_factor >>= 1;
-		pcp->prev_free_high = false;
-	}
+	pm_pcp_count_freed(pcp, 1, order);
 }
 
 /// Puts a freed block on its list, and drains if the lists have grown too long. Takes the zone lock for a drain.
