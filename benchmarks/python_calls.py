@@ -124,14 +124,16 @@ def _batch(machine: Any, rounds: int) -> Callable[[], float]:
     """Returns a measure: nanoseconds for a batch allocated and freed, with a numpy array, called from Python."""
     flags = int(lib.PM_GFP_HIGHUSER_MOVABLE)
     frames = np.zeros(BATCH, dtype=np.uint64)
-    done = ffi.new("size_t *")
+    array = ffi.typeof("uint64_t[]")
+    alloc, free, from_buffer = lib.pm_alloc_pfns, lib.pm_free_pfns, ffi.from_buffer
 
     def measure() -> float:
+        steps = range(rounds)
         start = time.process_time_ns()
-        for _ in range(rounds):
-            pfns = ffi.from_buffer("uint64_t[]", frames, require_writable=True)
-            lib.pm_alloc_bulk(machine, 0, 0, flags, BATCH, pfns, done)
-            lib.pm_free_bulk(machine, 0, 0, BATCH, pfns, done)
+        for _ in steps:
+            pfns = from_buffer(array, frames, True)
+            alloc(machine, 0, 0, flags, BATCH, pfns)
+            free(machine, 0, 0, BATCH, pfns)
         return (time.process_time_ns() - start) / rounds
 
     return measure

@@ -10,6 +10,11 @@ import numpy.typing as npt
 from pymigrate._core import ffi
 from pymigrate.errors import ArgumentError
 
+# The one object that numpy gives to arrays of uint64 in the machine's byte order: an array that has it is one for sure.
+U64 = np.dtype(np.uint64)
+_U64_ARRAY = ffi.typeof("uint64_t[]")
+_from_buffer = ffi.from_buffer
+
 FRAME_DTYPE = np.dtype([("word", "<u4"), ("tag", "<u4"), ("prev", "<u4"), ("next", "<u4")])
 PAGEBLOCK_DTYPE = np.dtype(
     [
@@ -52,8 +57,17 @@ def as_array(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]]) -> npt
 
 
 def as_u64(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """Returns a flat contiguous uint64 array, as `as_array` does, but quickly where the values are one already."""
+    if type(values) is np.ndarray and values.dtype is U64 and values.ndim == 1 and values.flags.c_contiguous:
+        return values
     return as_array(values, np.uint64)
 
 
-def u64_pointer(array: npt.NDArray[np.uint64], *, writable: bool = False) -> Any:
-    return ffi.from_buffer("uint64_t[]", array, require_writable=writable)
+def u64_pointer(array: npt.NDArray[np.uint64], writable: bool = False) -> Any:
+    # Types and flags by position: cffi takes twice as long to read a declaration and keywords.
+    return _from_buffer(_U64_ARRAY, array, writable)
+
+
+def outcome(result: int) -> tuple[int, int]:
+    """Takes the failure of a bulk call apart: the status, and how many blocks were done before it."""
+    return -(-result & 0xFF), -result >> 8

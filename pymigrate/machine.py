@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pymigrate import info
-from pymigrate._arrays import FRAME_DTYPE, PAGEBLOCK_DTYPE, Table, as_array, as_u64, u64_pointer
+from pymigrate._arrays import FRAME_DTYPE, PAGEBLOCK_DTYPE, U64, Table, as_array, as_u64, outcome, u64_pointer
 from pymigrate._core import ffi, lib
 from pymigrate.errors import ArgumentError, ClosedError, CorruptionError, error_of
 from pymigrate.gfp import Gfp, MigrateType
@@ -46,6 +46,8 @@ _MESSAGE_BYTES = 512
 # What the fast path needs, bound once.
 _alloc = lib.pm_alloc_pfn
 _free = lib.pm_free
+_alloc_many = lib.pm_alloc_pfns
+_free_many = lib.pm_free_pfns
 _new = ffi.new
 
 
@@ -262,18 +264,16 @@ class Machine:
         if n < 0:
             raise ArgumentError(f"n is negative: {n}")
         # No machine has more blocks than frames: one more than that is as good as any larger number, and fits.
-        pfns = np.empty(min(n, self.nr_frames + 1), dtype=np.uint64)
-        done = _new("size_t *")
-        where = self._this_cpu() if cpu is None else cpu
+        n = min(n, self.nr_frames + 1)
+        pfns: npt.NDArray[np.uint64] = np.empty(n, U64)
         try:
-            status = lib.pm_alloc_bulk(
-                self._handle, where, order, gfp, pfns.size, u64_pointer(pfns, writable=True), done
-            )
+            where = self._this_cpu() if cpu is None else cpu
+            got: int = _alloc_many(self._handle, where, order, gfp, n, u64_pointer(pfns, True))
         except (TypeError, OverflowError) as error:
             raise self._bad_call(error) from None
-        got = done[0]
-        if status == 0:
+        if got >= 0:
             return pfns
+        status, got = outcome(got)
         failure = error_of(status, order=order, gfp=gfp, n=n, got=got)
         if partial and isinstance(failure, MemoryError):
             return pfns[:got].copy()
@@ -294,15 +294,13 @@ class Machine:
             ValueError: An argument is out of range.
         """
         array = as_u64(pfns)
-        done = _new("size_t *")
         try:
-            status = lib.pm_free_bulk(
-                self._handle, self._this_cpu() if cpu is None else cpu, order, array.size, u64_pointer(array), done
-            )
+            where = self._this_cpu() if cpu is None else cpu
+            done = _free_many(self._handle, where, order, array.size, u64_pointer(array))
         except (TypeError, OverflowError) as error:
             raise self._bad_call(error) from None
-        if status:
-            index = done[0]
+        if done < 0:
+            status, index = outcome(done)
             raise error_of(status, pfn=int(array[index]) if index < array.size else None, order=order, index=index)
 
     def take(self, pfn: int, order: int = 0, migratetype: int = MigrateType.MOVABLE) -> None:
@@ -443,7 +441,7 @@ class Machine:
         """Counts the free blocks: int64 [zone, order, type]. Each zone at a moment of its own."""
         counts = np.zeros((self.nr_zones, NR_ORDERS, NR_TYPES), dtype=np.uint64)
         for zone in range(self.nr_zones):
-            self._call(lib.pm_free_blocks, zone, u64_pointer(counts[zone], writable=True))
+            self._call(lib.pm_free_blocks, zone, u64_pointer(counts[zone], True))
         return counts.astype(np.int64)
 
     def buddyinfo(self) -> str:

@@ -195,6 +195,11 @@ PM_API PM_NODISCARD enum pm_status pm_alloc_bulk(struct pm_machine *m, uint32_t 
 /// Frees the blocks pfns[0..n). Stops at the first that cannot be freed; `ret` gets how many were.
 PM_API PM_NODISCARD enum pm_status pm_free_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns, size_t *ret);
 
+/// pm_alloc_bulk() and pm_free_bulk() for bindings: n if all blocks were allocated or freed. Otherwise minus a number whose
+/// lowest eight bits are minus the enum pm_status, and those above how many blocks were done before it.
+PM_API PM_NODISCARD int64_t pm_alloc_pfns(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, size_t n, uint64_t *pfns);
+PM_API PM_NODISCARD int64_t pm_free_pfns(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns);
+
 /// Takes the free block of 2^order frames at exactly `pfn` (a part of a larger free block is split off), type `migratetype`.
 /// PM_ERR_BUSY: not all of it is on the free lists as one block or part of one.
 PM_API PM_NODISCARD enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype);

@@ -161,6 +161,24 @@ static void the_scalar_form(void)
 	rig_destroy(m);
 }
 
+/// A bulk call in one number: all were done, or the status and how many were done before it.
+static void the_scalar_form_of_bulk(void)
+{
+	struct pm_machine *m = rig_one_zone(1024, 1, rig_bare());
+	uint64_t pfns[1100];
+
+	CHECK_EQ(pm_alloc_pfns(m, 0, 1, RIG_MOVABLE, 3, pfns), 3);
+	CHECK_EQ(pfns[2], 4);
+	pfns[2] = 0;
+	CHECK_EQ(pm_free_pfns(m, 0, 1, 3, pfns), -(2 << 8 | -PM_ERR_DOUBLE_FREE));
+	CHECK_EQ(pm_free_pfns(m, 1, 1, 3, pfns), PM_ERR_INVAL);
+	pfns[0] = 4;
+	CHECK_EQ(pm_free_pfns(m, 0, 1, 1, pfns), 1);
+	CHECK_EQ(pm_alloc_pfns(m, 0, 0, RIG_MOVABLE, 1100, pfns), -(1024 << 8 | -PM_ERR_WATERMARK));
+	CHECK_EQ(pm_alloc_pfns(m, 0, 11, RIG_MOVABLE, 1, pfns), PM_ERR_INVAL);
+	rig_destroy(m);
+}
+
 static void the_tables(void)
 {
 	struct pm_machine *m = rig_one_zone(1024, 1, rig_bare());
@@ -192,6 +210,7 @@ int main(void)
 	RUN(states_of_frames);
 	RUN(occupancy);
 	RUN(the_scalar_form);
+	RUN(the_scalar_form_of_bulk);
 	RUN(the_tables);
 	RUN(looking_past_the_last_zone);
 	return check_result();
