@@ -60,6 +60,7 @@ def measure_beside(core: Driver, others: dict[str, Driver], rounds: int, size_by
     asked: dict[str, tuple[Driver, Request]] = {}
     for threads in (1, 2):
         asked[f"core/{threads}/cas"] = (core, Request("cas", threads=threads, rounds=steps))
+        asked[f"core/{threads}/mutex"] = (core, Request("mutex", threads=threads, rounds=steps))
         for name, request in requests(size_bytes, threads, scale).items():
             # The mutex is measured beside each workload: a ratio to one of another second would carry its noise.
             asked[f"core/{threads}/mutex for {name}"] = (core, Request("mutex", threads=1, rounds=steps))
@@ -99,6 +100,8 @@ def print_beside(samples: Samples, others: list[str]) -> None:
         figure("random90.scalar.per_tcmalloc", ratio(samples, "core/1/random", "tcmalloc/1/random"), "ratio")
     growth = {name: ratio(samples, f"core/2/{name}", f"core/1/{name}") for name in requests(GIB, 1, 1.0)}
     figure("threads2.cpu_ratio", growth["pair, order 0"], "ratio")
+    # Threads that share nothing: what is above 1 here is the machine's doing.
+    figure("threads2.mutex.cpu_ratio", ratio(samples, "core/2/mutex", "core/1/mutex"), "ratio")
     for name in ("pair, order 9", "bulk", "bulk, batch", "random", "random, batch"):
         figure(f"threads2.{name.replace(', ', '.').replace(' ', '')}.cpu_ratio", growth[name], "ratio")
 
