@@ -71,18 +71,24 @@ void pm_pageblock_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn
 	}
 }
 
-/// A free block larger than a pageblock would tie its pageblocks together: splits it, so that each half is on the list of its own type.
+/// A free block larger than a pageblock would tie its pageblocks together: takes the pageblock of `pfn` out of it, so that it can be on the
+/// list of its own type. The rest goes back in halves.
 static void split_large(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn) PM_REQUIRES(zone->lock)
 {
 	unsigned int order, migratetype;
 	struct pm_pfn head = pm_buddy_find(m, zone, pfn, &order);
-	uint32_t i;
 
 	if (pm_pfn_is_nil(head) || order <= PM_PAGEBLOCK_ORDER)
 		return;
 	migratetype = pm_buddy_del(m, zone, head, order);
-	for (i = 0; i < 1u << (order - PM_PAGEBLOCK_ORDER); i++)
-		pm_buddy_add(m, zone, pm_pfn_add(head, i << PM_PAGEBLOCK_ORDER), PM_PAGEBLOCK_ORDER, migratetype, true);
+	while (order > PM_PAGEBLOCK_ORDER) {
+		struct pm_pfn half;
+
+		order--;
+		half = pm_pfn(pfn.v & ~((1u << order) - 1));
+		pm_buddy_add(m, zone, pm_pfn_buddy(half, order), order, migratetype, true);
+	}
+	pm_buddy_add(m, zone, pageblock_start(pfn), PM_PAGEBLOCK_ORDER, migratetype, true);
 }
 
 /// Puts a whole free pageblock back through the merge, now that its type allows it.
