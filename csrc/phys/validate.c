@@ -61,6 +61,12 @@ static bool check_types(struct audit *a, struct pm_pfn pfn, unsigned int order, 
 	return true;
 }
 
+/// Would a block of `type` have merged with its free buddy? From the pageblock order on, the reserve and what is isolated keep apart.
+static bool would_merge(const struct pm_machine *m, struct pm_pfn buddy, unsigned int order, unsigned int type)
+{
+	return order < PM_PAGEBLOCK_ORDER || (type < PM_MT_HIGHATOMIC && pm_pageblock_of(m, buddy)->free_list < PM_MT_HIGHATOMIC);
+}
+
 static bool check_free_block(struct audit *a, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order, unsigned int type) PM_NO_TSA
 {
 	struct pm_pfn buddy = pm_pfn_buddy(pfn, order);
@@ -73,10 +79,7 @@ static bool check_free_block(struct audit *a, struct pm_zone *zone, struct pm_pf
 		return wrong(a, "frame %" PRIu32 " is on the list of type %u but marked %u", pfn.v, type, pm_pageblock_of(a->m, pfn)->free_list);
 	if (!check_types(a, pfn, order, type))
 		return false;
-	if (order < PM_PAGEBLOCK_ORDER && pm_buddy_is_free(a->m, zone, buddy, order))
-		return wrong(a, "frames %" PRIu32 " and %" PRIu32 " are unmerged buddies of order %u", pfn.v, buddy.v, order);
-	if (order >= PM_PAGEBLOCK_ORDER && order < PM_MAX_ORDER && type < PM_MT_HIGHATOMIC && pm_buddy_is_free(a->m, zone, buddy, order) &&
-	    pm_pageblock_of(a->m, buddy)->free_list < PM_MT_HIGHATOMIC)
+	if (order < PM_MAX_ORDER && pm_buddy_is_free(a->m, zone, buddy, order) && would_merge(a->m, buddy, order, type))
 		return wrong(a, "frames %" PRIu32 " and %" PRIu32 " are unmerged buddies of order %u", pfn.v, buddy.v, order);
 	return claim(a, zone, pfn.v, order, "a free list");
 }

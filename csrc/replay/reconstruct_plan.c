@@ -135,10 +135,12 @@ static bool taken_just_before(const struct pm_plan *p, uint32_t event)
 static void claim_types(struct pm_plan *p, uint32_t event)
 {
 	const struct pm_events *ev = p->ev;
-	uint32_t i, nr = ev->arg0[event] > PM_PAGEBLOCK_ORDER && ev->arg0[event] <= PM_MAX_ORDER ? 1u << (ev->arg0[event] - PM_PAGEBLOCK_ORDER) : 1;
+	uint32_t i, larger = ev->arg0[event] - PM_PAGEBLOCK_ORDER, nr;
 
 	if (!ev->arg2[event])
 		return;
+	/* An order below the pageblock's wraps round, and is one pageblock as well. */
+	nr = larger <= PM_MAX_ORDER - PM_PAGEBLOCK_ORDER ? 1u << larger : 1;
 	for (i = 0; i < nr && ev->pfn[event] + (i << PM_PAGEBLOCK_ORDER) < p->n_frames; i++)
 		pm_rc_set_type(p, event, ev->pfn[event] + (i << PM_PAGEBLOCK_ORDER), (unsigned int)ev->migratetype[event]);
 }
