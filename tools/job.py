@@ -155,6 +155,12 @@ def msan() -> None:
 
 
 @job
+def constants() -> None:
+    """C unit tests of the allocator with other constants of the build: orders, pageblocks, page size."""
+    make("constants")
+
+
+@job
 def thread_safety() -> None:
     """Clang's lock analysis of the core."""
     make("thread-safety")

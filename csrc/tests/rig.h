@@ -8,6 +8,9 @@
 #include "pymigrate.h"
 #include "tests/check.h"
 
+/// The tests count in pageblocks: they pass with any constants of the build for which a block may be as large as two pageblocks.
+enum { PB_ORDER = PM_PAGEBLOCK_ORDER, PB = PM_PAGEBLOCK_NR_PAGES };
+
 enum { RIG_MOVABLE = PM_GFP_HIGHUSER_MOVABLE, RIG_RECLAIMABLE = PM_GFP_KERNEL | PM_GFP_RECLAIMABLE, RIG_UNMOVABLE = PM_GFP_KERNEL };
 
 /// No per-CPU lists and no watermarks: the free lists alone decide.

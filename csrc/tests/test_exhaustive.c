@@ -7,7 +7,10 @@ enum { DEPTH = 5 };
 #else
 enum { DEPTH = 6 };
 #endif
-enum { FRAMES = 1024, NR_OPERATIONS = 8, MAX_HELD = 16 };
+enum { FRAMES = 2 * PM_PAGEBLOCK_NR_PAGES, NR_OPERATIONS = 8, MAX_HELD = 16 };
+
+/// The largest blocks that all of memory can be.
+enum { WHOLE_ORDER = PM_PAGEBLOCK_ORDER < PM_MAX_ORDER ? PM_PAGEBLOCK_ORDER + 1 : PM_MAX_ORDER };
 
 struct tiny {
 	struct pm_machine *machine;
@@ -102,7 +105,7 @@ static void step(struct tiny *t, unsigned int operation)
 		get(t, 2, RIG_MOVABLE);
 		break;
 	case 2:
-		get(t, 9, RIG_MOVABLE);
+		get(t, PM_PAGEBLOCK_ORDER, RIG_MOVABLE);
 		break;
 	case 3:
 		put(t, 0);
@@ -139,7 +142,8 @@ static void finish(struct tiny *t)
 	if (t->isolated)
 		CHECK_EQ(pm_set_isolated(t->machine, 0, false), PM_OK);
 	CHECK_EQ(pm_set_pageblock_type(t->machine, 0, PM_MT_MOVABLE), PM_OK);
-	CHECK_EQ(rig_blocks(t->machine, 0, PM_MAX_ORDER, PM_MT_MOVABLE), 1);
+	CHECK_EQ(pm_set_pageblock_type(t->machine, PM_PAGEBLOCK_NR_PAGES, PM_MT_MOVABLE), PM_OK);
+	CHECK_EQ(rig_blocks(t->machine, 0, WHOLE_ORDER, PM_MT_MOVABLE), FRAMES >> WHOLE_ORDER);
 }
 
 /// Sequences are numbers to the base NR_OPERATIONS. Shorter ones are their beginnings: each state is checked as it is reached.

@@ -3,25 +3,25 @@
 
 static void a_whole_pageblock_is_retyped(void)
 {
-	struct pm_machine *m = rig_one_zone(2048, 1, rig_bare());
+	struct pm_machine *m = rig_one_zone(2 << PM_MAX_ORDER, 1, rig_bare());
 
 	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 0);
 	CHECK_EQ(rig_counters(m).claim[PM_MT_UNMOVABLE][PM_MT_MOVABLE], 1);
-	CHECK_EQ(rig_frame(m, 512).pageblock_type, PM_MT_UNMOVABLE);
-	CHECK_EQ(rig_frame(m, 1024).pageblock_type, PM_MT_MOVABLE);
+	CHECK_EQ(rig_frame(m, PB).pageblock_type, PM_MT_UNMOVABLE);
+	CHECK_EQ(rig_frame(m, 1 << PM_MAX_ORDER).pageblock_type, PM_MT_MOVABLE);
 	CHECK_EQ(rig_zone(m, 0).watermark_boost, 0);
-	CHECK_EQ(rig_alloc(m, 9, RIG_UNMOVABLE), 512);
+	CHECK_EQ(rig_alloc(m, PB_ORDER, RIG_UNMOVABLE), PB);
 	rig_destroy(m);
 }
 
 /// Pageblocks 0..3 become unmovable, reclaimable, movable, movable, all frames used.
 static struct pm_machine *mixed(struct pm_settings settings)
 {
-	struct pm_machine *m = rig_one_zone(2048, 1, settings);
+	struct pm_machine *m = rig_one_zone(4 * PB, 1, settings);
 
-	rig_fill(m, 2048, RIG_MOVABLE);
+	rig_fill(m, 4 * PB, RIG_MOVABLE);
 	CHECK_EQ(pm_set_pageblock_type(m, 0, PM_MT_UNMOVABLE), PM_OK);
-	CHECK_EQ(pm_set_pageblock_type(m, 512, PM_MT_RECLAIMABLE), PM_OK);
+	CHECK_EQ(pm_set_pageblock_type(m, PB, PM_MT_RECLAIMABLE), PM_OK);
 	return m;
 }
 
@@ -31,14 +31,14 @@ static void each_type_has_its_order_of_fallbacks(void)
 
 	/* One single frame of each type: too little to claim a pageblock, so it is stolen. */
 	rig_free_range(m, 0, 1);
-	rig_free_range(m, 1024, 1025);
+	rig_free_range(m, 2 * PB, 2 * PB + 1);
 	CHECK_EQ(rig_alloc(m, 0, RIG_RECLAIMABLE), 0); /* unmovable before movable */
-	rig_free_range(m, 512, 513);
-	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 512); /* reclaimable before movable */
-	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024);
+	rig_free_range(m, PB, PB + 1);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), PB); /* reclaimable before movable */
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 2 * PB);
 	rig_free_range(m, 0, 1);
-	rig_free_range(m, 512, 513);
-	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), 512); /* reclaimable before unmovable */
+	rig_free_range(m, PB, PB + 1);
+	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), PB); /* reclaimable before unmovable */
 	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), 0);
 	CHECK_EQ(rig_counters(m).steal[PM_MT_MOVABLE][PM_MT_UNMOVABLE], 1);
 	CHECK_EQ(rig_frame(m, 0).pageblock_type, PM_MT_UNMOVABLE);
@@ -50,15 +50,15 @@ static void half_a_pageblock_is_claimed(void)
 {
 	struct pm_machine *m = mixed(rig_bare());
 
-	/* 255 free frames of an unmovable pageblock: not half of it. A movable request steals the smallest block. */
-	rig_free_range(m, 1, 128);
-	rig_free_range(m, 256, 384);
+	/* Half of an unmovable pageblock but for one frame is free: that is not half of it. The request steals the smallest block. */
+	rig_free_range(m, 1, PB / 4);
+	rig_free_range(m, PB / 2, 3 * PB / 4);
 	CHECK_EQ(rig_alloc(m, 0, RIG_RECLAIMABLE), 1);
 	CHECK_EQ(rig_counters(m).steal[PM_MT_RECLAIMABLE][PM_MT_UNMOVABLE], 1);
 	rig_free_range(m, 0, 2);
-	CHECK_EQ(rig_alloc(m, 0, RIG_RECLAIMABLE), 0); /* 256: claimed, from the largest block down */
+	CHECK_EQ(rig_alloc(m, 0, RIG_RECLAIMABLE), 0); /* half: claimed, from the largest block down */
 	CHECK_EQ(rig_counters(m).claim[PM_MT_RECLAIMABLE][PM_MT_UNMOVABLE], 1);
-	CHECK_EQ(rig_frame(m, 300).pageblock_type, PM_MT_RECLAIMABLE);
+	CHECK_EQ(rig_frame(m, PB - 1).pageblock_type, PM_MT_RECLAIMABLE);
 	rig_destroy(m);
 }
 
@@ -74,8 +74,8 @@ static void frames_alike_help_a_claim(void)
 	rig_destroy(m);
 
 	m = mixed(rig_bare());
-	rig_free_range(m, 1024, 1040);
-	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024); /* all others are movable: stolen */
+	rig_free_range(m, 2 * PB, 2 * PB + 16);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 2 * PB); /* all others are movable: stolen */
 	CHECK_EQ(rig_counters(m).steal[PM_MT_UNMOVABLE][PM_MT_MOVABLE], 1);
 	rig_destroy(m);
 }
@@ -102,15 +102,15 @@ static void a_claim_boosts_the_watermarks(void)
 	settings.min_free_kbytes = 64;
 	m = mixed(settings);
 	for (i = 0; i < 3; i++) {
-		rig_free_range(m, 1024 + 32 * i, 1040 + 32 * i);
+		rig_free_range(m, 2 * PB + 32 * i, 2 * PB + 16 + 32 * i);
 		CHECK(rig_alloc(m, 0, PM_GFP_ATOMIC | PM_GFP_MEMALLOC) != UINT64_MAX);
-		CHECK_EQ(rig_zone(m, 0).watermark_boost, 512);
+		CHECK_EQ(rig_zone(m, 0).watermark_boost, PB);
 	}
 	rig_destroy(m);
 	settings.watermark_boost_factor = 0;
 	m = mixed(settings);
-	rig_free_range(m, 1024, 1040);
-	CHECK_EQ(rig_alloc(m, 0, PM_GFP_ATOMIC | PM_GFP_MEMALLOC), 1024);
+	rig_free_range(m, 2 * PB, 2 * PB + 16);
+	CHECK_EQ(rig_alloc(m, 0, PM_GFP_ATOMIC | PM_GFP_MEMALLOC), 2 * PB);
 	CHECK_EQ(rig_zone(m, 0).watermark_boost, 0);
 	rig_destroy(m);
 }
@@ -123,34 +123,34 @@ static void defrag_mode(void)
 
 	settings.defrag_mode = 1;
 	m = mixed(settings);
-	rig_free_range(m, 1024, 1040);
-	rig_free_range(m, 1536, 2048);
-	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1536);
+	rig_free_range(m, 2 * PB, 2 * PB + 16);
+	rig_free_range(m, 3 * PB, 4 * PB);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 3 * PB);
 	CHECK_EQ(rig_counters(m).claim[PM_MT_UNMOVABLE][PM_MT_MOVABLE], 1);
 	rig_destroy(m);
 	m = mixed(settings);
-	rig_free_range(m, 1024, 1025);
-	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024);
+	rig_free_range(m, 2 * PB, 2 * PB + 1);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 2 * PB);
 	rig_destroy(m);
 }
 
 /// With a DMA32 zone below, the Normal zone is not mixed while DMA32 has what is asked for.
 static void normal_turns_to_dma32_before_it_mixes(void)
 {
-	struct pm_zone_layout zones[] = { { PM_ZONE_DMA32, 0, 1024 }, { PM_ZONE_NORMAL, 1024, 1024 } };
+	struct pm_zone_layout zones[] = { { PM_ZONE_DMA32, 0, 2 * PB }, { PM_ZONE_NORMAL, 2 * PB, 2 * PB } };
 	struct pm_layout layout = { .zones = zones, .nr_zones = 2, .nr_cpus = 1, .settings = rig_bare() };
 	struct pm_machine *m;
 	uint64_t i;
 
 	memset(layout.settings.lowmem_reserve_ratio, 0, sizeof(layout.settings.lowmem_reserve_ratio));
 	m = rig_create(&layout);
-	for (i = 0; i < 1024; i++)
-		CHECK(rig_alloc(m, 0, RIG_MOVABLE) >= 1024);
-	rig_free_range(m, 1024, 1025);
+	for (i = 0; i < 2 * PB; i++)
+		CHECK(rig_alloc(m, 0, RIG_MOVABLE) >= 2 * PB);
+	rig_free_range(m, 2 * PB, 2 * PB + 1);
 	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 0);
 	while (rig_alloc(m, 0, PM_GFP_DMA32) != UINT64_MAX)
 		;
-	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 1024);
+	CHECK_EQ(rig_alloc(m, 0, RIG_UNMOVABLE), 2 * PB);
 	rig_destroy(m);
 }
 

@@ -40,17 +40,17 @@ static void memory_is_given_out_lowest_first(void)
 	uint64_t i;
 
 	for (i = 0; i < 8; i++)
-		CHECK_EQ(rig_alloc(m, 10, RIG_MOVABLE), i * 1024);
+		CHECK_EQ(rig_alloc(m, PB_ORDER + 1, RIG_MOVABLE), i * 2 * PB);
 	rig_destroy(m);
 }
 
 static void nothing_is_anywhere_at_first(void)
 {
-	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 1024 };
+	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 2 * PB };
 	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .nr_cpus = 1, .start = PM_START_UNPLACED, .settings = rig_bare() };
 	struct pm_machine *m = rig_create(&layout);
 
-	CHECK_EQ(rig_zone(m, 0).nr_unplaced, 1024);
+	CHECK_EQ(rig_zone(m, 0).nr_unplaced, 2 * PB);
 	CHECK_EQ(rig_frame(m, 3).state, PM_STATE_UNPLACED);
 	CHECK_EQ(rig_alloc_status(m, 0, RIG_MOVABLE), PM_ERR_WATERMARK);
 	CHECK_EQ(pm_free(m, 0, 3, 0), PM_ERR_ORDER);
@@ -60,13 +60,13 @@ static void nothing_is_anywhere_at_first(void)
 /// A zone all of whose frames are holes or reserved serves nobody, and is no zone for those who need it.
 static void a_zone_without_memory(void)
 {
-	struct pm_zone_layout zones[] = { { PM_ZONE_DMA, 0, 512 }, { PM_ZONE_NORMAL, 512, 512 } };
-	struct pm_range reserved = { 0, 512 };
+	struct pm_zone_layout zones[] = { { PM_ZONE_DMA, 0, PB }, { PM_ZONE_NORMAL, PB, PB } };
+	struct pm_range reserved = { 0, PB };
 	struct pm_layout layout = { .zones = zones, .nr_zones = 2, .reserved = &reserved, .nr_reserved = 1, .nr_cpus = 1, .settings = rig_bare() };
 	struct pm_machine *m = rig_create(&layout);
 
 	CHECK_EQ(rig_alloc_status(m, 0, PM_GFP_DMA), PM_ERR_ZONE);
-	CHECK(rig_alloc(m, 0, PM_GFP_KERNEL) >= 512);
+	CHECK(rig_alloc(m, 0, PM_GFP_KERNEL) >= PB);
 	rig_destroy(m);
 }
 
@@ -81,7 +81,7 @@ static enum pm_status create(const struct pm_layout *layout)
 
 static void contradictions(void)
 {
-	struct pm_zone_layout zones[] = { { PM_ZONE_DMA32, 0, 1024 }, { PM_ZONE_NORMAL, 1024, 1024 } };
+	struct pm_zone_layout zones[] = { { PM_ZONE_DMA32, 0, 2 * PB }, { PM_ZONE_NORMAL, 2 * PB, 2 * PB } };
 	struct pm_range ranges[] = { { 10, 20 }, { 30, 40 } };
 	const struct pm_layout good = { .zones = zones, .nr_zones = 2, .holes = ranges, .nr_holes = 2, .nr_cpus = 1, .settings = rig_bare() };
 	struct pm_layout bad = good;
@@ -107,9 +107,9 @@ static void contradictions(void)
 	CHECK_EQ(create(&good), PM_ERR_INVAL);
 	zones[1].kind = 4;
 	CHECK_EQ(create(&good), PM_ERR_INVAL);
-	zones[1] = (struct pm_zone_layout){ PM_ZONE_NORMAL, 1023, 1024 };
+	zones[1] = (struct pm_zone_layout){ PM_ZONE_NORMAL, 2 * PB - 1, 2 * PB };
 	CHECK_EQ(create(&good), PM_ERR_INVAL);
-	zones[1] = (struct pm_zone_layout){ PM_ZONE_NORMAL, 1024, 0 };
+	zones[1] = (struct pm_zone_layout){ PM_ZONE_NORMAL, 2 * PB, 0 };
 	CHECK_EQ(create(&good), PM_ERR_INVAL);
 	zones[1] = (struct pm_zone_layout){ PM_ZONE_NORMAL, UINT64_MAX, 1 };
 	CHECK_EQ(create(&good), PM_ERR_LIMIT);
@@ -117,7 +117,7 @@ static void contradictions(void)
 
 static void settings_out_of_range(void)
 {
-	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 1024 };
+	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 2 * PB };
 	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .nr_cpus = 1 };
 	struct pm_settings *s = &layout.settings;
 
@@ -153,9 +153,9 @@ static void the_largest_and_the_smallest(void)
 	rig_destroy(m);
 	/* 1 TiB; its last block is as good as its first. */
 	m = rig_one_zone((uint64_t)1 << 28, 1, rig_bare());
-	CHECK_EQ(pm_take(m, ((uint64_t)1 << 28) - 1024, 10, PM_MT_MOVABLE), PM_OK);
-	CHECK_EQ(pm_free(m, 0, ((uint64_t)1 << 28) - 1024, 10), PM_OK);
-	CHECK_EQ(rig_blocks(m, 0, 10, PM_MT_MOVABLE), (1 << 28) >> 10);
+	CHECK_EQ(pm_take(m, ((uint64_t)1 << 28) - (1 << PM_MAX_ORDER), PM_MAX_ORDER, PM_MT_MOVABLE), PM_OK);
+	CHECK_EQ(pm_free(m, 0, ((uint64_t)1 << 28) - (1 << PM_MAX_ORDER), PM_MAX_ORDER), PM_OK);
+	CHECK_EQ(rig_blocks(m, 0, PM_MAX_ORDER, PM_MT_MOVABLE), (1 << 28) >> PM_MAX_ORDER);
 	pm_machine_destroy(m);
 }
 

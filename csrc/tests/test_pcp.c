@@ -45,9 +45,9 @@ static void larger_orders_refill_fewer(void)
 	CHECK(rig_alloc(m, 3, RIG_MOVABLE) != UINT64_MAX);
 	CHECK_EQ(rig_counters(m).pcp_refill, 63 >> 3);
 	CHECK_EQ(rig_pcp(m, 0, 0).count, ((63 >> 3) - 1) * 8);
-	CHECK(rig_alloc(m, 9, RIG_MOVABLE) != UINT64_MAX);
+	CHECK(rig_alloc(m, PB_ORDER, RIG_MOVABLE) != UINT64_MAX);
 	CHECK_EQ(rig_counters(m).pcp_refill, (63 >> 3) + 2);
-	CHECK(rig_alloc(m, 4, RIG_MOVABLE) != UINT64_MAX); /* not an order that the lists hold */
+	CHECK(rig_alloc(m, PM_COSTLY_ORDER + 1, RIG_MOVABLE) != UINT64_MAX); /* not an order that the lists hold */
 	CHECK_EQ(rig_counters(m).pcp_refill, (63 >> 3) + 2);
 	CHECK_EQ(rig_counters(m).alloc, 3);
 	rig_destroy(m);

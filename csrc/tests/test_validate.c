@@ -24,10 +24,10 @@ static struct pm_machine *make(void)
 	settings.pcp = 1;
 	settings.pcp_batch = 2;
 	settings.pcp_high_min = 64;
-	m = rig_one_zone(2048, 1, settings);
+	m = rig_one_zone(4 * PB, 1, settings);
 	for (i = 0; i < 8; i++)
 		CHECK_EQ(pm_take(m, i, 0, PM_MT_MOVABLE), PM_OK);
-	CHECK_EQ(pm_take(m, 1024, 2, PM_MT_MOVABLE), PM_OK);
+	CHECK_EQ(pm_take(m, 2 * PB, 2, PM_MT_MOVABLE), PM_OK);
 	CHECK_EQ(pm_free(m, 0, 4, 0), PM_OK);
 	CHECK_EQ(pm_free(m, 0, 6, 0), PM_OK);
 	CHECK(rig_valid(m));
@@ -59,7 +59,7 @@ static void frames(void)
 	BROKEN("marked free but on no list", set_word(m, 0, pm_word(PM_FRAME_FREE, 1, 0)));
 	BROKEN("marked per-CPU but on no list", set_word(m, 0, pm_word(PM_FRAME_PCP, 1, 0)));
 	BROKEN("frames are nowhere", set_word(m, 0, 0));
-	BROKEN("two places", set_word(m, 1024, pm_word(PM_FRAME_USED, 1, 3)));
+	BROKEN("two places", set_word(m, 2 * PB, pm_word(PM_FRAME_USED, 1, 3)));
 	BROKEN("unaligned", set_word(m, 1, pm_word(PM_FRAME_USED, 1, 1)));
 	BROKEN("per-CPU list of order 0 but not marked", set_word(m, 6, pm_word(PM_FRAME_USED, 1, 0)));
 }
@@ -79,16 +79,18 @@ static void pageblocks(void)
 {
 	BROKEN("marked 2", m->tables.pageblocks[3].free_list = 2);
 	BROKEN("in a pageblock of type 0", m->tables.pageblocks[0].type = 0);
-	BROKEN("HIGHATOMIC pageblocks", m->zone[0].nr_reserved_highatomic = 512);
+	BROKEN("HIGHATOMIC pageblocks", m->zone[0].nr_reserved_highatomic = PB);
 	BROKEN("pageblock 1 of type 1 queues what is freed as type 3", m->tables.pageblocks[1].queue = PM_NR_PCP_TYPES);
 }
 
 static void a_large_block_of_two_types(void)
 {
-	struct pm_machine *m = rig_one_zone(2048, 1, rig_bare());
+	struct pm_machine *m = rig_one_zone(4 * PB, 1, rig_bare());
+	char want[80];
 
 	m->tables.pageblocks[1].type = PM_MT_UNMOVABLE;
-	CHECK(finds(m, "frame 512 is on the list of type 1 in a pageblock of type 0"));
+	snprintf(want, sizeof(want), "frame %d is on the list of type 1 in a pageblock of type 0", PB);
+	CHECK(finds(m, want));
 	pm_machine_destroy(m);
 }
 
@@ -104,8 +106,8 @@ static void counts(void)
 
 static void unmerged_buddies(void)
 {
-	static const uint8_t orders[] = { 0, 9 };
-	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 1024 };
+	static const uint8_t orders[] = { 0, PB_ORDER };
+	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 2 * PB };
 	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .nr_cpus = 1, .start = PM_START_UNPLACED, .settings = rig_bare() };
 	size_t i, n;
 
@@ -122,7 +124,7 @@ static void unmerged_buddies(void)
 
 static void reserved_frames(void)
 {
-	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 1024 };
+	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 2 * PB };
 	struct pm_range reserved = { 0, 16 };
 	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .reserved = &reserved, .nr_reserved = 1, .nr_cpus = 1, .settings = rig_bare() };
 	struct pm_machine *m = rig_create(&layout);

@@ -131,7 +131,7 @@ static void why_it_failed(void)
 	CHECK_EQ(rig_alloc_status(m, 0, PM_GFP_DMA | PM_GFP_HIGHMEM), PM_ERR_FLAGS);
 	CHECK_EQ(rig_alloc_status(m, 0, PM_GFP_MOVABLE | PM_GFP_RECLAIMABLE), PM_ERR_FLAGS);
 	CHECK_EQ(rig_alloc_status(m, 0, PM_GFP_ALL + 1), PM_ERR_INVAL);
-	CHECK_EQ(rig_alloc_status(m, 11, PM_GFP_KERNEL), PM_ERR_INVAL);
+	CHECK_EQ(rig_alloc_status(m, PM_NR_ORDERS, PM_GFP_KERNEL), PM_ERR_INVAL);
 	rig_destroy(m);
 }
 
@@ -149,7 +149,7 @@ static void a_boost_does_not_stop_the_urgent(void)
 		;
 	rig_free_range(m, 1024, 1056);
 	CHECK(rig_alloc(m, 0, PM_GFP_KERNEL) != UINT64_MAX); /* tries a claim, which boosts */
-	CHECK_EQ(rig_zone(m, 0).watermark_boost, 512);
+	CHECK_EQ(rig_zone(m, 0).watermark_boost, PB);
 	CHECK_EQ(rig_alloc_status(m, 0, PM_GFP_KERNEL), PM_ERR_WATERMARK);
 	CHECK(rig_alloc(m, 0, PM_GFP_KERNEL | PM_GFP_HIGH) != UINT64_MAX);
 	rig_destroy(m);
