@@ -185,6 +185,14 @@ static void reads_ptes(void)
 	p = event("remove_migration_pte: addr=1000, pte=7ffffff4b8f3100 order=0");
 	CHECK_EQ(p.stats.undecoded_ptes + (p.ev.pfn[0] != 0), 1);
 	done(&p);
+	/* A present PTE, as some kernels print it at the start of a migration too; and digits with 0x before them. */
+	p = event("set_migration_pte: addr=0x1000, pte=0x69837067 order=0");
+	CHECK_EQ(p.ev.pfn[0], 0x69837);
+	done(&p);
+	/* A migration entry where a present PTE was to be: another migration came between. */
+	p = event("remove_migration_pte: addr=1000, pte=f7ffe7fff2cf9000 order=0");
+	CHECK_EQ(p.ev.pfn[0], 0x69837);
+	done(&p);
 	p = event("set_migration_pte: addr=1000, pte=0 order=0");
 	CHECK_EQ(p.ev.pfn[0], PM_NO_PFN32);
 	CHECK_EQ(p.stats.undecoded_ptes, 1);
@@ -202,6 +210,15 @@ static void reads_compaction(void)
 	done(&p);
 	p = event("mm_compaction_end: zone_start=0x1 migrate_pfn=0x1 free_pfn=0xe00 zone_end=0x1000, mode=async status=contended");
 	CHECK_EQ(p.ev.arg2[0], 7);
+	done(&p);
+	/* What success was called before 4.7; a number where a word is usual; -1 for a scanner that is nowhere. */
+	p = event("mm_compaction_end: zone_start=0x1 migrate_pfn=-1 free_pfn=0xe00 zone_end=0x1000, mode=async status=partial");
+	CHECK_EQ(p.ev.arg2[0], 8);
+	CHECK_EQ(p.ev.pfn[0], 0);
+	done(&p);
+	p = event("mm_compaction_suitable: node=0 zone=2        order=9 ret=5");
+	CHECK_EQ(p.ev.arg0[0], PM_ZONE_NORMAL);
+	CHECK_EQ(p.ev.arg1[0], 5);
 	done(&p);
 	p = event("mm_compaction_finished: node=0 zone=Normal   order=-1 ret=no_suitable_page");
 	CHECK_EQ(p.ev.order[0], -1);
@@ -296,6 +313,12 @@ static void names_the_damage(void)
 		{ "12 [001] 5.0: kmem:mm_page_alloc: pfn=0x9 order=1 migratetype=8 gfp_flags=none\n", "the number is out of its range" },
 		{ "12 [001] 5.0: c:mm_compaction_isolate_freepages: range=[1 ~ 2) nr_scanned=1 nr_taken=0\n", "no ( before a range" },
 		{ "12 [001] 5.0: c:mm_compaction_isolate_freepages: range=(0x1 - 2) nr_scanned=1 nr_taken=0\n", "no ~ within a range" },
+		{ "12 [001] 5.0: c:mm_compaction_isolate_freepages: range=(zebra ~ 2) nr_scanned=1 nr_taken=0\n", "no number at the start of a range" },
+		{ "12 [001] 5.0: c:mm_compaction_isolate_freepages: range=(1 ~ zebra) nr_scanned=1 nr_taken=0\n", "no number at the end of a range" },
+		{ "12 [001] 5.0: c:mm_compaction_isolate_freepages: range=(1 ~ 2] nr_scanned=1 nr_taken=0\n", "no ) after a range" },
+		{ "12 [001] 5.0: c:mm_compaction_isolate_freepages: range=(1 ~ 0xffffffff) nr_scanned=1 nr_taken=0\n", "a frame number of 2^32-1 or more" },
+		{ "12 [001] 5.0: c:mm_compaction_isolate_freepages: range=(1 ~ 2) nr_scanned=-1 nr_taken=0\n", "a negative number" },
+		{ "12 [001] 5.0: m:set_migration_pte: addr=zebra, pte=1 order=0\n", "not a hexadecimal number" },
 		{ "12 [001] 5.0: c:mm_compaction_finished: node=0 zone=Nowhere order=1 ret=success\n", "a word that is not known here" },
 	};
 	char text[400];

@@ -423,6 +423,70 @@ static void follows_claims(void)
 	end(s, true);
 }
 
+/// A sparse scan counts one block less than we hold there: it was gone, so the fast search before it is what took it.
+static void a_sparse_scan_tells_what_was_gone(void)
+{
+	struct story *s = begin();
+
+	set_free(s, 512, 1);
+	set_free(s, 1024, 1);
+	set_free(s, 1056, 1);
+	set_free(s, 1088, 2);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 1, 1);
+	(void)add_range(s, PM_EV_ISOLATE_FREE, 1024, 1536, 17, 3);
+	plan(s);
+	play(s, 2);
+	CHECK(is_free(s, 512));
+	CHECK(!is_free(s, 1024));
+	play(s, 3);
+	CHECK_EQ(nr_free(s), 1);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_SCAN_EXACT], 1);
+}
+
+/// A full scan counts one block more than we hold there: the fast search before it took another.
+static void a_full_scan_tells_what_was_still_there(void)
+{
+	struct story *s = begin();
+	size_t i;
+
+	set_free(s, 544, 1);
+	set_free(s, 2048, 1);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 1, 1);
+	i = add_range(s, PM_EV_ISOLATE_FREE, 512, 1024, 512, 1);
+	s->tid[i] = OTHER;
+	plan(s);
+	play(s, 2);
+	CHECK(is_free(s, 544));
+	CHECK(!is_free(s, 2048));
+	end(s, true);
+	CHECK(s->counts[PM_RC_PASSES] > 1);
+}
+
+/// No free block fits what a fast search took, but the task fills one that lacks a frame freed before: that FREE went to the free lists.
+static void a_filled_block_tells_of_a_direct_free(void)
+{
+	struct story *s = begin();
+	size_t i;
+
+	set_free(s, 544, 6);
+	set_free(s, 551, 1);
+	i = add(s, PM_EV_FREE, 550, 0);
+	s->tid[i] = OTHER;
+	(void)add(s, PM_EV_COMPACT_BEGIN, 0, -1);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 3072, 8, 8);
+	(void)add(s, PM_EV_REMOVE_MIGRATION_PTE, 544, 0);
+	(void)add(s, PM_EV_COMPACT_END, 0, -1);
+	plan(s);
+	play(s, i + 1);
+	CHECK(is_free(s, 550));
+	CHECK_EQ(nr_free(s), 8);
+	play(s, s->ev.n);
+	CHECK_EQ(nr_free(s), 0);
+	end(s, true);
+	CHECK_EQ(s->counts[PM_RC_FREE_DIRECT], 1);
+}
+
 static void counts_what_it_cannot_explain(void)
 {
 	struct story *s = begin();
@@ -498,6 +562,9 @@ int main(void)
 	RUN(finds_announced_captures);
 	RUN(knows_what_compaction_keeps);
 	RUN(follows_claims);
+	RUN(a_sparse_scan_tells_what_was_gone);
+	RUN(a_full_scan_tells_what_was_still_there);
+	RUN(a_filled_block_tells_of_a_direct_free);
 	RUN(counts_what_it_cannot_explain);
 	RUN(places_a_reader_behind_the_lock);
 	RUN(refuses_bad_input);
