@@ -29,6 +29,20 @@ static __attribute__((format(printf, 2, 3))) bool wrong(struct audit *a, const c
 	return false;
 }
 
+/// Only a block's head says what the block is: a word left inside would be believed once the block is split. Not asked of blocks of a
+/// pageblock or more: the frame table behind them may never have been touched.
+static bool check_inside(struct audit *a, uint64_t pfn, unsigned int order, const char *place)
+{
+	uint64_t i;
+
+	if (order >= PM_PAGEBLOCK_ORDER)
+		return true;
+	for (i = pfn + 1; i < pfn + ((uint64_t)1 << order); i++)
+		if (pm_word_kind(pm_frame_word(pm_frame_of(a->m, pm_pfn(i)))) != PM_FRAME_NONE)
+			return wrong(a, "frame %" PRIu64 " is marked as a block of its own inside one at %s", i, place);
+	return true;
+}
+
 /// Notes that a block's frames are at `place`; each frame may be in one place only, and must be usable.
 static bool claim(struct audit *a, const struct pm_zone *zone, uint64_t pfn, unsigned int order, const char *place)
 {
@@ -44,7 +58,7 @@ static bool claim(struct audit *a, const struct pm_zone *zone, uint64_t pfn, uns
 			return wrong(a, "frame %" PRIu64 " is in two places: the second is %s", i, place);
 		a->seen[i / 64] |= (uint64_t)1 << (i % 64);
 	}
-	return true;
+	return check_inside(a, pfn, order, place);
 }
 
 /// A free block is on the list of the type that its pageblocks have, all of them.

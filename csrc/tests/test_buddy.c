@@ -50,6 +50,20 @@ static void the_tail_rule(void)
 	rig_destroy(m);
 }
 
+/// The same of a larger block, and of one that is the upper half of the pair.
+static void the_tail_rule_of_upper_halves(void)
+{
+	struct pm_machine *m = rig_one_zone(2 * PB, 1, rig_bare());
+
+	rig_fill(m, 2 * PB, RIG_MOVABLE);
+	rig_free_range(m, 4, 8);   /* the pair 0-3 would merge with it */
+	rig_free_range(m, 32, 34);
+	rig_free_range(m, 2, 4);   /* upper half of that pair: tail */
+	CHECK_EQ(rig_alloc(m, 1, RIG_MOVABLE), 32);
+	CHECK_EQ(rig_alloc(m, 1, RIG_MOVABLE), 2);
+	rig_destroy(m);
+}
+
 /// From the largest order but one on there is no pair to wait for: always the head.
 static void large_blocks_go_to_the_head(void)
 {
@@ -143,6 +157,7 @@ int main(void)
 	RUN(a_split_leaves_one_block_of_each_order);
 	RUN(all_frames_merge_back_in_any_order);
 	RUN(the_tail_rule);
+	RUN(the_tail_rule_of_upper_halves);
 	RUN(large_blocks_go_to_the_head);
 	RUN(the_edges_of_a_zone_do_not_merge);
 	RUN(take_splits_around_a_given_frame);

@@ -80,6 +80,20 @@ static void frames_alike_help_a_claim(void)
 	rig_destroy(m);
 }
 
+/// Used frames that nobody can move do not help a movable request to a pageblock.
+static void frames_unlike_do_not(void)
+{
+	struct pm_machine *m = rig_one_zone(2 << PM_MAX_ORDER, 1, rig_bare());
+
+	rig_fill(m, 2 << PM_MAX_ORDER, RIG_UNMOVABLE);
+	rig_free_range(m, 16, 32);
+	CHECK_EQ(rig_alloc(m, 0, RIG_MOVABLE), 16);
+	CHECK_EQ(rig_counters(m).claim[PM_MT_MOVABLE][PM_MT_UNMOVABLE], 0);
+	CHECK_EQ(rig_counters(m).steal[PM_MT_MOVABLE][PM_MT_UNMOVABLE], 1);
+	CHECK_EQ(rig_frame(m, 0).pageblock_type, PM_MT_UNMOVABLE);
+	rig_destroy(m);
+}
+
 /// Below half the pageblock order a movable request takes one block and leaves the types alone.
 static void small_movable_requests_do_not_claim(void)
 {
@@ -134,6 +148,24 @@ static void defrag_mode(void)
 	rig_destroy(m);
 }
 
+/// Between MIN and LOW a careful request is served at the second try, and takes one block, not two.
+static void defrag_mode_below_low(void)
+{
+	struct pm_settings settings = rig_bare();
+	struct pm_machine *m;
+
+	settings.defrag_mode = 1;
+	settings.min_free_kbytes = 256 * (PM_PAGE_SIZE / 1024);
+	m = rig_one_zone(4 * PB, 1, settings);
+	while (rig_zone(m, 0).nr_free > 300)
+		CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+	CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+	CHECK_EQ(rig_zone(m, 0).nr_free, 299);
+	CHECK(rig_valid(m));
+	CHECK_EQ(rig_counters(m).alloc, 4 * PB - 299);
+	rig_destroy(m);
+}
+
 /// With a DMA32 zone below, the Normal zone is not mixed while DMA32 has what is asked for.
 static void normal_turns_to_dma32_before_it_mixes(void)
 {
@@ -160,9 +192,11 @@ int main(void)
 	RUN(each_type_has_its_order_of_fallbacks);
 	RUN(half_a_pageblock_is_claimed);
 	RUN(frames_alike_help_a_claim);
+	RUN(frames_unlike_do_not);
 	RUN(small_movable_requests_do_not_claim);
 	RUN(a_claim_boosts_the_watermarks);
 	RUN(defrag_mode);
+	RUN(defrag_mode_below_low);
 	RUN(normal_turns_to_dma32_before_it_mixes);
 	return check_result();
 }

@@ -166,6 +166,22 @@ static void urgent_blocks_leave_a_reserve(void)
 	rig_destroy(m);
 }
 
+/// A hundredth of the zone that is a whole number of pageblocks is not rounded up.
+static void the_reserve_ends_at_a_hundredth(void)
+{
+	struct pm_settings settings = rig_bare();
+	struct pm_machine *m;
+
+	settings.min_free_kbytes = 4 * 4096;
+	m = rig_one_zone(200 * PB, 1, settings);
+	while (rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX)
+		;
+	while (rig_alloc(m, 3, URGENT) != UINT64_MAX)
+		;
+	CHECK_EQ(rig_zone(m, 0).nr_reserved_highatomic, 2 * PB);
+	rig_destroy(m);
+}
+
 /// Who cannot wait gets the reserve rather than nothing; who can, does not.
 static void the_reserve_serves_the_urgent(void)
 {
@@ -222,6 +238,7 @@ int main(void)
 	RUN(neighbouring_zones_are_left_alone);
 	RUN(a_used_block_over_changed_pageblocks);
 	RUN(urgent_blocks_leave_a_reserve);
+	RUN(the_reserve_ends_at_a_hundredth);
 	RUN(the_reserve_serves_the_urgent);
 	RUN(whole_pageblocks_are_reserved_too);
 	return check_result();

@@ -266,6 +266,70 @@ static void arguments(void)
 	rig_destroy(m);
 }
 
+/// Lists that may not hold a batch fetch one block at a time.
+static void lists_shorter_than_a_batch(void)
+{
+	struct pm_settings settings;
+	struct pm_machine *m;
+
+	pm_settings_default(&settings);
+	settings.pcp_high_min = 8;
+	settings.pcp_high_max = 8;
+	m = rig_one_zone(262144, 1, settings);
+	CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+	CHECK_EQ(rig_counters(m).pcp_refill, 1);
+	CHECK_EQ(rig_pcp(m, 0, 0).count, 0);
+	rig_destroy(m);
+	/* A batch, where they may hold just that. */
+	settings.pcp_high_min = 63;
+	settings.pcp_high_max = 63;
+	m = rig_one_zone(262144, 1, settings);
+	CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+	CHECK_EQ(rig_counters(m).pcp_refill, 63);
+	rig_destroy(m);
+}
+
+/// A block counts with all its frames: the second huge one is too much for these lists.
+static void huge_blocks_fill_the_lists(void)
+{
+	struct pm_settings settings;
+	struct pm_machine *m;
+	uint64_t a, b;
+
+	pm_settings_default(&settings);
+	settings.pcp_high_min = 2 * PB - 24;
+	settings.pcp_high_max = 2 * PB - 24;
+	m = rig_one_zone(262144, 1, settings);
+	a = rig_alloc(m, PB_ORDER, RIG_MOVABLE);
+	b = rig_alloc(m, PB_ORDER, RIG_MOVABLE);
+	CHECK_EQ(pm_drain(m, 0), PM_OK);
+	CHECK_EQ(pm_free(m, 0, a, PB_ORDER), PM_OK);
+	CHECK_EQ(rig_pcp(m, 0, 0).count, PB);
+	CHECK_EQ(pm_free(m, 0, b, PB_ORDER), PM_OK);
+	CHECK(rig_pcp(m, 0, 0).count < 2 * PB - 24);
+	CHECK_EQ(rig_frame(m, a).state, PM_STATE_FREE);
+	rig_destroy(m);
+}
+
+/// The end of reclaim takes away what a claim added to the marks; its beginning does not.
+static void reclaim_ends_a_boost(void)
+{
+	struct pm_settings settings = rig_bare();
+	struct pm_machine *m;
+
+	settings.min_free_kbytes = 64;
+	m = rig_one_zone(4 * PB, 1, settings);
+	rig_fill(m, 4 * PB, RIG_MOVABLE);
+	rig_free_range(m, 2 * PB, 2 * PB + 32);
+	CHECK(rig_alloc(m, 0, PM_GFP_ATOMIC | PM_GFP_MEMALLOC) != UINT64_MAX);
+	CHECK_EQ(rig_zone(m, 0).watermark_boost, PB);
+	CHECK_EQ(pm_set_reclaim_active(m, 0, true), PM_OK);
+	CHECK_EQ(rig_zone(m, 0).watermark_boost, PB);
+	CHECK_EQ(pm_set_reclaim_active(m, 0, false), PM_OK);
+	CHECK_EQ(rig_zone(m, 0).watermark_boost, 0);
+	rig_destroy(m);
+}
+
 /// Keeps a zone busy from another thread between two meetings.
 struct busy {
 	struct pm_zone *zone;
@@ -326,6 +390,9 @@ int main(void)
 	RUN(fixed_sizes);
 	RUN(one_by_one_is_like_bulk);
 	RUN(arguments);
+	RUN(lists_shorter_than_a_batch);
+	RUN(huge_blocks_fill_the_lists);
+	RUN(reclaim_ends_a_boost);
 	RUN(frees_do_not_wait_for_a_busy_zone);
 	return check_result();
 }

@@ -77,6 +77,30 @@ static void the_next_frame_is_foreseen(void)
 	rig_destroy(m);
 }
 
+static bool has_own(struct pm_machine *m, uint32_t order, uint32_t type)
+{
+	bool has;
+
+	pm_lock(&m->zone[0].lock);
+	has = pm_rmqueue_has_own(&m->zone[0], order, type);
+	pm_unlock(&m->zone[0].lock);
+	return has;
+}
+
+/// Will a request fall back? Not if its own lists have a block of its order or a larger one.
+static void own_blocks(void)
+{
+	struct pm_machine *m = rig_one_zone(2 * PB, 1, rig_bare());
+
+	CHECK(has_own(m, 0, PM_MT_MOVABLE) && has_own(m, PB_ORDER + 1, PM_MT_MOVABLE));
+	CHECK(!has_own(m, 0, PM_MT_UNMOVABLE));
+	rig_fill(m, 2 * PB, RIG_MOVABLE);
+	CHECK(!has_own(m, 0, PM_MT_MOVABLE));
+	rig_free_range(m, 8, 12);
+	CHECK(has_own(m, 0, PM_MT_MOVABLE) && has_own(m, 2, PM_MT_MOVABLE) && !has_own(m, 3, PM_MT_MOVABLE));
+	rig_destroy(m);
+}
+
 static void careful_requests_foresee_less(void)
 {
 	struct pm_machine *m = rig_one_zone(1024, 1, rig_bare());
@@ -93,6 +117,7 @@ static void careful_requests_foresee_less(void)
 int main(void)
 {
 	RUN(the_next_frame_is_foreseen);
+	RUN(own_blocks);
 	RUN(careful_requests_foresee_less);
 	return check_result();
 }

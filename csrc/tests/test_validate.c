@@ -60,6 +60,8 @@ static void frames(void)
 	BROKEN("marked per-CPU but on no list", set_word(m, 0, pm_word(PM_FRAME_PCP, 1, 0)));
 	BROKEN("frames are nowhere", set_word(m, 0, 0));
 	BROKEN("two places", set_word(m, 2 * PB, pm_word(PM_FRAME_USED, 1, 3)));
+	BROKEN("frame 9 is marked as a block of its own inside one at a free list", set_word(m, 9, pm_word(PM_FRAME_PCP, 1, 0)));
+	BROKEN("inside one at an allocated block", set_word(m, 2 * PB + 3, pm_word(PM_FRAME_USED, 1, 0)));
 	BROKEN("unaligned", set_word(m, 1, pm_word(PM_FRAME_USED, 1, 1)));
 	BROKEN("per-CPU list of order 0 but not marked", set_word(m, 6, pm_word(PM_FRAME_USED, 1, 0)));
 }
