@@ -122,7 +122,10 @@ static void active_reclaim_keeps_short_lists(void)
 	CHECK_EQ(pm_drain(m, PM_ALL_CPUS), PM_OK);
 	CHECK_EQ(pm_set_reclaim_active(m, 0, true), PM_OK);
 	CHECK_EQ(rig_zone(m, 0).reclaim_active, 1);
-	REQUIRE(pm_free_bulk(m, 0, 0, 512, pfns, &n) == PM_OK);
+	/* Four batches are let be, and no more. */
+	REQUIRE(pm_free_bulk(m, 0, 0, (63 << 2) - 1, pfns, &n) == PM_OK);
+	CHECK_EQ(rig_pcp(m, 0, 0).count, (63 << 2) - 1);
+	REQUIRE(pm_free_bulk(m, 0, 0, 200, pfns + (63 << 2) - 1, &n) == PM_OK);
 	CHECK(rig_pcp(m, 0, 0).count < 63 << 2);
 	CHECK_EQ(pm_set_reclaim_active(m, 1, true), PM_ERR_INVAL);
 	rig_destroy(m);
@@ -131,15 +134,20 @@ static void active_reclaim_keeps_short_lists(void)
 /// Many frees of orders 1-3 in a row keep memory from merging: they go back at once.
 static void high_orders_in_a_row_go_back(void)
 {
-	struct pm_machine *m = gibibyte(1);
 	static uint64_t pfns[400];
+	uint32_t order;
 	size_t n;
 
-	REQUIRE(pm_alloc_bulk(m, 0, 2, RIG_UNMOVABLE, 400, pfns, &n) == PM_OK);
-	CHECK_EQ(pm_drain(m, PM_ALL_CPUS), PM_OK);
-	REQUIRE(pm_free_bulk(m, 0, 2, 400, pfns, &n) == PM_OK);
-	CHECK(rig_pcp(m, 0, 0).count < 800);
-	rig_destroy(m);
+	for (order = 1; order <= PM_COSTLY_ORDER; order++) {
+		struct pm_machine *m = gibibyte(1);
+		size_t blocks = 1600u >> order;
+
+		REQUIRE(pm_alloc_bulk(m, 0, order, RIG_UNMOVABLE, blocks < 400 ? blocks : 400, pfns, &n) == PM_OK);
+		CHECK_EQ(pm_drain(m, PM_ALL_CPUS), PM_OK);
+		REQUIRE(pm_free_bulk(m, 0, order, n, pfns, &n) == PM_OK);
+		CHECK(rig_pcp(m, 0, 0).count < 800);
+		rig_destroy(m);
+	}
 }
 
 static void decay(void)
