@@ -80,6 +80,22 @@ static void frames_alike_help_a_claim(void)
 	rig_destroy(m);
 }
 
+/// Free frames and those alike count together: neither is half of this pageblock alone.
+static void free_and_alike_count_together(void)
+{
+	struct pm_machine *m = rig_one_zone(2 * PB, 1, rig_bare());
+	uint64_t i;
+
+	CHECK_EQ(pm_take(m, PB, PB_ORDER, PM_MT_UNMOVABLE), PM_OK);
+	for (i = 0; i < 5 * PB / 8; i++)
+		CHECK_EQ(pm_take(m, i, 0, i < PB / 4 ? PM_MT_MOVABLE : PM_MT_UNMOVABLE), PM_OK);
+	CHECK_EQ(pm_set_pageblock_type(m, 0, PM_MT_UNMOVABLE), PM_OK);
+	CHECK(rig_alloc(m, 0, RIG_MOVABLE) < PB);
+	CHECK_EQ(rig_counters(m).claim[PM_MT_MOVABLE][PM_MT_UNMOVABLE], 1);
+	CHECK_EQ(rig_frame(m, 0).pageblock_type, PM_MT_MOVABLE);
+	rig_destroy(m);
+}
+
 /// Used frames that nobody can move do not help a movable request to a pageblock.
 static void frames_unlike_do_not(void)
 {
@@ -192,6 +208,7 @@ int main(void)
 	RUN(each_type_has_its_order_of_fallbacks);
 	RUN(half_a_pageblock_is_claimed);
 	RUN(frames_alike_help_a_claim);
+	RUN(free_and_alike_count_together);
 	RUN(frames_unlike_do_not);
 	RUN(small_movable_requests_do_not_claim);
 	RUN(a_claim_boosts_the_watermarks);

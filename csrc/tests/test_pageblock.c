@@ -66,6 +66,33 @@ static void isolation_catches_per_cpu_blocks(void)
 	rig_destroy(m);
 }
 
+/// Blocks that follow one another on a per-CPU list go back as larger ones, but each pageblock's under its own type.
+static void a_run_ends_with_its_pageblock(void)
+{
+	struct pm_settings settings = rig_bare();
+	uint32_t order;
+
+	settings.pcp = 1;
+	settings.pcp_high_min = 8 * PB;
+	settings.pcp_high_max = 8 * PB;
+	for (order = 0; order < 2; order++) {
+		struct pm_machine *m = rig_one_zone(4 * PB, 1, settings);
+		uint64_t i;
+
+		for (i = 0; i < 2 * PB; i += 1u << order)
+			CHECK_EQ(pm_take(m, i, order, PM_MT_MOVABLE), PM_OK);
+		for (i = 0; i < 2 * PB; i += 1u << order)
+			CHECK_EQ(pm_free(m, 0, i, order), PM_OK);
+		CHECK_EQ(rig_zone(m, 0).nr_pcp, 2 * PB);
+		CHECK_EQ(pm_set_isolated(m, PB, true), PM_OK);
+		CHECK_EQ(pm_drain(m, 0), PM_OK);
+		CHECK_EQ(rig_zone(m, 0).nr_isolated, PB);
+		CHECK_EQ(rig_zone(m, 0).nr_free, 3 * PB);
+		CHECK_EQ(rig_blocks(m, 0, PB_ORDER, PM_MT_MOVABLE), 1);
+		rig_destroy(m);
+	}
+}
+
 static void a_type_moves_its_free_blocks(void)
 {
 	struct pm_machine *m = rig_one_zone(4 * PB, 1, rig_bare());
@@ -233,6 +260,7 @@ int main(void)
 	RUN(isolation_hides_free_memory);
 	RUN(isolation_splits_and_merges_large_blocks);
 	RUN(isolation_catches_per_cpu_blocks);
+	RUN(a_run_ends_with_its_pageblock);
 	RUN(a_type_moves_its_free_blocks);
 	RUN(pageblocks_that_an_edge_cuts);
 	RUN(neighbouring_zones_are_left_alone);

@@ -155,6 +155,39 @@ static void a_boost_does_not_stop_the_urgent(void)
 	rig_destroy(m);
 }
 
+/// Takes frames from the free lists, past the per-CPU lists, until so many are left.
+static void leave(struct pm_machine *m, uint64_t nr)
+{
+	uint64_t pfn = 0;
+
+	while (rig_zone(m, 0).nr_free > nr) {
+		if (rig_frame(m, pfn).state == PM_STATE_FREE)
+			CHECK_EQ(pm_take(m, pfn, 0, PM_MT_MOVABLE), PM_OK);
+		pfn++;
+	}
+}
+
+/// A request that a per-CPU list can serve still looks at the marks: the first that finds the HIGH mark not exceeded notes it.
+static void the_quick_way_looks_at_the_marks(void)
+{
+	struct pm_settings settings;
+	struct pm_machine *m;
+	uint64_t high;
+
+	pm_settings_default(&settings);
+	m = rig_one_zone(65536, 1, settings);
+	CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+	REQUIRE(rig_pcp(m, 0, 0).count > 2);
+	high = rig_zone(m, 0).wmark[2];
+	leave(m, high + 1);
+	CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+	CHECK_EQ(rig_zone(m, 0).below_high, 0);
+	leave(m, high);
+	CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+	CHECK_EQ(rig_zone(m, 0).below_high, 1);
+	rig_destroy(m);
+}
+
 int main(void)
 {
 	RUN(one_gibibyte);
@@ -164,5 +197,6 @@ int main(void)
 	RUN(a_bulk_request_stops_at_the_mark);
 	RUN(why_it_failed);
 	RUN(a_boost_does_not_stop_the_urgent);
+	RUN(the_quick_way_looks_at_the_marks);
 	return check_result();
 }
