@@ -177,7 +177,7 @@ static bool walk_frames(struct audit *a, struct pm_zone *zone)
 				unplaced++;
 				continue;
 			}
-			if (pm_word_kind(word) != PM_FRAME_USED)
+			if (!pm_word_in_use(word))
 				return wrong(a, "frame %" PRIu64 " is marked %s but on no list", pfn, pm_word_kind(word) == PM_FRAME_FREE ? "free" : "per-CPU");
 			if (!claim(a, zone, pfn, pm_word_order(word), "an allocated block"))
 				return false;
