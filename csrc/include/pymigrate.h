@@ -578,6 +578,173 @@ struct pm_memory_counters {
 };
 PM_API void pm_memory_counters(struct pm_machine *m, struct pm_memory_counters *ret);
 
+/* ---- backing: block devices, swap, files, reclaim (csrc/back). Handles and common statuses as for address spaces ---- */
+
+/// Direction of a transfer; the two may be or-ed where a function takes several.
+enum pm_io { PM_IO_READ = 1, PM_IO_WRITE = 2, PM_IO_BOTH = 3 };
+
+/// A block device. Blocks have the size of a page.
+struct pm_device_options {
+	uint64_t nr_blocks; ///< 1..2^32 - 2
+	uint64_t read_ns;   ///< how long a transfer is in service; 0: it ends at once
+	uint64_t write_ns;
+	uint32_t depth;	    ///< transfers in service at once, at least 1; the others queue
+	uint32_t contents;  ///< 1: blocks keep what is written (the machine must have contents: PM_ERR_NO_CONTENTS); 0: reads give zeros
+};
+PM_API void pm_device_options_default(struct pm_device_options *ret);
+PM_API PM_NODISCARD enum pm_status pm_device_create(struct pm_machine *m, const struct pm_device_options *options, uint64_t *ret);
+/// PM_ERR_BUSY: a file or swap is on it, or a transfer is under way; nothing was done.
+PM_API PM_NODISCARD enum pm_status pm_device_destroy(struct pm_machine *m, uint64_t device);
+
+/// Lets the `nth` transfer of these directions fail (PM_ERR_IO), counted from 1 from now on (0: none any more); with `from_then_on` all later ones too.
+PM_API PM_NODISCARD enum pm_status pm_device_fail(struct pm_machine *m, uint64_t device, uint32_t io, uint64_t nth, bool from_then_on);
+/// The `nth` transfer from now on (0: none any more) never ends by itself; it keeps its place in service. pm_device_release() ends it.
+PM_API PM_NODISCARD enum pm_status pm_device_stick(struct pm_machine *m, uint64_t device, uint32_t io, uint64_t nth);
+/// Ends all stuck transfers now, well or with PM_ERR_IO. `ret` gets how many there were.
+PM_API PM_NODISCARD enum pm_status pm_device_release(struct pm_machine *m, uint64_t device, bool fail, uint64_t *ret);
+/// Every transfer of a block in [first, first + nr) fails. Instead of the range that was set before; nr 0: all blocks are good.
+PM_API PM_NODISCARD enum pm_status pm_device_bad_blocks(struct pm_machine *m, uint64_t device, uint64_t first, uint64_t nr);
+/// The bytes of a block as they are now (PM_PAGE_SIZE of them), without a transfer: to look at, not a way to read. PM_ERR_NO_CONTENTS.
+PM_API PM_NODISCARD enum pm_status pm_device_peek(struct pm_machine *m, uint64_t device, uint64_t block, void *bytes);
+
+struct pm_device_info {
+	uint64_t nr_blocks;
+	uint64_t nr_used;    ///< blocks that files and swap have
+	uint32_t in_service; ///< transfers, stuck ones too
+	uint32_t queued;
+	uint32_t stuck;
+	uint64_t reads;	     ///< transfers ended, well or not
+	uint64_t writes;
+	uint64_t errors;     ///< of these, failed
+	uint64_t next_ns;    ///< when the next one ends, by the machine's clock; UINT64_MAX: nothing will
+};
+PM_API PM_NODISCARD enum pm_status pm_device_info(struct pm_machine *m, uint64_t device, struct pm_device_info *ret);
+
+/// Swap: one area a machine.
+struct pm_swap_options {
+	uint64_t nr_slots; ///< pages, 1..2^32 - 2
+	uint64_t device;   ///< handle; 0: in memory, without latency
+};
+/// PM_ERR_BUSY: swap is on already; PM_ERR_NO_BLOCK: the device has no `nr_slots` free blocks in a row.
+PM_API PM_NODISCARD enum pm_status pm_swap_on(struct pm_machine *m, const struct pm_swap_options *options);
+/// Brings everything in swap back and ends it. Meanwhile nothing new goes there. On failure (out of memory, PM_ERR_IO, PM_ERR_INTR) swap
+/// is on as before, and what came back so far is back: call again for the rest. PM_ERR_NO_SWAP: it is not on. PM_ERR_BUSY: another call is at it.
+PM_API PM_NODISCARD enum pm_status pm_swap_off(struct pm_machine *m, uint32_t cpu);
+
+struct pm_swap_info {
+	uint32_t on;
+	uint32_t leaving;  ///< 1 while pm_swap_off() works
+	uint64_t nr_slots;
+	uint64_t nr_used;  ///< slots that an entry names or a frame has
+	uint64_t nr_cached; ///< of these, with a frame in the swap cache
+	uint64_t entries;  ///< page-table entries that name a slot
+	uint64_t outs;	   ///< pages written
+	uint64_t ins;	   ///< pages read
+	uint64_t device;   ///< handle; 0: in memory
+};
+PM_API PM_NODISCARD enum pm_status pm_swap_info(struct pm_machine *m, struct pm_swap_info *ret);
+
+/// One slot. PM_ERR_RANGE.
+struct pm_swap_slot_info {
+	uint32_t used;
+	uint32_t entries;
+	uint32_t cached;
+	uint64_t pfn;	///< the frame, if it is in the swap cache
+	uint64_t block; ///< on the device
+};
+PM_API PM_NODISCARD enum pm_status pm_swap_slot_info(struct pm_machine *m, uint64_t slot, struct pm_swap_slot_info *ret);
+
+/// What a file's pages are like; mostly a matter of what migration may do with them.
+enum pm_fs {
+	PM_FS_RAM = 0,	    ///< memory alone: no device, never written out nor reclaimed
+	PM_FS_COMMON = 1,   ///< a page gets buffers when it is written to; migration has to write it out and drop them
+	PM_FS_BUFFERS = 2,  ///< every page has buffers, which move with it
+	PM_FS_FALLBACK = 3, ///< as COMMON, and without an operation to migrate
+	PM_FS_RELEASE = 4,  ///< a page that is written to gets private data, which its own operation gives up only once the page is on the device
+	PM_NR_FS = 5
+};
+
+struct pm_file_options {
+	uint32_t fs;	   ///< enum pm_fs
+	uint64_t device;   ///< handle; 0 for PM_FS_RAM and only there
+	uint64_t size;	   ///< bytes
+	uint64_t capacity; ///< bytes that it can grow to: blocks of the device are set aside; less than `size`: as many as `size`. Ignored for PM_FS_RAM
+};
+/// A file without a name: it lives while its handle is open or an area maps it, and its contents go with it. A new one reads as zeros.
+/// PM_ERR_NO_BLOCK: the device has no room for it in one piece; PM_ERR_LIMIT: larger than 2^32 - 2 pages.
+PM_API PM_NODISCARD enum pm_status pm_file_create(struct pm_machine *m, const struct pm_file_options *options, uint64_t *ret);
+/// Gives the handle up. PM_ERR_HANDLE.
+PM_API PM_NODISCARD enum pm_status pm_file_close(struct pm_machine *m, uint32_t cpu, uint64_t file);
+
+/// Buffered transfers at any offset. `ret` gets the bytes that were done, also on failure (PM_ERR_IO, out of memory). A read ends at the end of the file,
+/// with PM_OK; a write beyond it makes the file longer, up to its capacity (PM_ERR_LIMIT). `bytes` NULL: the pages are
+/// read or dirtied without their contents, which also works where the machine has none (PM_ERR_NO_CONTENTS otherwise).
+PM_API PM_NODISCARD enum pm_status pm_file_read(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, void *bytes, size_t n, size_t *ret);
+PM_API PM_NODISCARD enum pm_status pm_file_write(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, const void *bytes, size_t n, size_t *ret);
+/// Makes the file shorter (pages beyond are unmapped everywhere, private copies too) or longer (by zeros). PM_ERR_LIMIT. PM_ERR_INTR: the size is
+/// set, pages beyond it are still being given back: call again.
+PM_API PM_NODISCARD enum pm_status pm_file_truncate(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t size);
+/// Writes the dirty pages of [offset, offset + length) out, and waits for that if `wait`. PM_ERR_IO: a page could not be written and is still dirty.
+PM_API PM_NODISCARD enum pm_status pm_file_sync(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, uint64_t length, bool wait);
+/// Drops the pages of the range that are clean, not mapped and not in use. `ret` gets how many.
+PM_API PM_NODISCARD enum pm_status pm_file_drop(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, uint64_t length, uint64_t *ret);
+/// The frame that caches the page at `offset`. PM_ERR_FAULT: none does.
+PM_API PM_NODISCARD enum pm_status pm_file_frame(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, uint64_t *ret);
+
+struct pm_file_info {
+	uint32_t fs;
+	uint64_t size;		///< bytes
+	uint64_t capacity;	///< bytes
+	uint64_t device;	///< handle; 0: none
+	uint64_t first_block;	///< of its part of the device
+	uint64_t nr_pages;	///< in the page cache
+	uint64_t nr_dirty;	///< pages known to be dirty; a page-table entry may know of more
+	uint64_t nr_writeback;	///< pages being written out
+	uint64_t nr_buffers;	///< pages with private data
+	uint64_t writeouts;	///< pages written out so far
+	uint64_t areas;		///< areas that map it
+};
+PM_API PM_NODISCARD enum pm_status pm_file_info(struct pm_machine *m, uint32_t cpu, uint64_t file, struct pm_file_info *ret);
+
+/// Direct I/O: a transfer between the pinned frame and the page of the file at `offset` (a multiple of the page size, below its size), past
+/// the page cache: a dirty cached page is written out first, and a write drops the cached one. `ret` gets a transfer to wait for. The frame is
+/// held until the transfer ends, even if the pin is given back before.
+/// PM_ERR_BEYOND; PM_ERR_BUSY: the cached page is in use; PM_ERR_ACCESS: a read into a frame pinned for reading only; PM_ERR_INVAL: PM_FS_RAM.
+PM_API PM_NODISCARD enum pm_status pm_direct_io(struct pm_machine *m, uint32_t cpu, uint64_t pin, uint64_t file, uint64_t offset, uint32_t io, uint64_t *ret);
+/// Waits until a transfer has ended, and gives it up. PM_ERR_IO: it failed. PM_ERR_INTR, PM_ERR_CLOSED: it is still there.
+PM_API PM_NODISCARD enum pm_status pm_direct_wait(struct pm_machine *m, uint32_t cpu, uint64_t transfer);
+
+/// Reclaims up to `nr` frames of a zone (an index as in pm_zone_info()), waiting for transfers where it has to. `ret` gets how many came free; 0 with PM_OK: there
+/// is nothing that could be given up.
+PM_API PM_NODISCARD enum pm_status pm_reclaim(struct pm_machine *m, uint32_t cpu, uint32_t zone, uint64_t nr, uint64_t *ret);
+/// What kswapd does when it is woken: if the zone is below its LOW mark, reclaims until HIGH, or until nothing comes free any more.
+PM_API PM_NODISCARD enum pm_status pm_kswapd(struct pm_machine *m, uint32_t cpu, uint32_t zone, uint64_t *ret);
+/// Reclaims the pages of a range of a space, whether or not they were used lately (madvise MADV_PAGEOUT), and waits for the transfers.
+/// `ret` gets how many frames came free. Pages that are mlocked, pinned, dirty on an ailing device or without swap stay; that is no error.
+PM_API PM_NODISCARD enum pm_status pm_page_out(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, uint64_t *ret);
+
+/// What has happened behind the address spaces of a machine. Pages.
+struct pm_backing_counters {
+	uint64_t file_reads;	///< read from a device into the page cache
+	uint64_t file_writes;	///< written out from it
+	uint64_t swap_reads;
+	uint64_t swap_writes;
+	uint64_t io_errors;	///< failed transfers
+	uint64_t scanned;	///< looked at by reclaim
+	uint64_t reclaimed_file;
+	uint64_t reclaimed_anon;
+	uint64_t activated;	///< found in use by reclaim
+	uint64_t deactivated;	///< aged to an inactive list
+	uint64_t unevictable;	///< found to be mlocked
+	uint64_t waits;		///< times that reclaim waited for a transfer
+	uint64_t truncated;
+	uint64_t dropped;	///< by pm_file_drop()
+};
+PM_API void pm_backing_counters(struct pm_machine *m, struct pm_backing_counters *ret);
+
+/// Pages of a zone on its lists by age: ret[0..5) = inactive and active anonymous, inactive and active file, unevictable.
+PM_API PM_NODISCARD enum pm_status pm_lru_sizes(struct pm_machine *m, uint32_t zone, uint64_t *ret);
+
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 
 /// What one recorded event is. `pfn`, `order`, `migratetype`, `gfp` and `arg0..2` of struct pm_events mean, by kind:
