@@ -123,4 +123,20 @@ static inline void pm_unlock(struct pm_lock *lock) PM_RELEASE(lock) PM_NO_TSA
 	atomic_store_explicit(&lock->held, 0, memory_order_release);
 }
 
+/// A second lock of one kind under the first (fork's child, mremap's destination): its rank is `nested` meanwhile.
+static inline void pm_lock_nested(struct pm_lock *lock, enum pm_lock_rank nested) PM_ACQUIRE(lock) PM_NO_TSA
+{
+	uint32_t expected = 0;
+
+	pm_rank_push((uint32_t)nested);
+	if (PM_UNLIKELY(!atomic_compare_exchange_strong_explicit(&lock->held, &expected, 1, memory_order_acquire, memory_order_relaxed)))
+		pm_lock_slow(lock);
+}
+
+static inline void pm_unlock_nested(struct pm_lock *lock, enum pm_lock_rank nested) PM_RELEASE(lock) PM_NO_TSA
+{
+	pm_rank_pop((uint32_t)nested);
+	atomic_store_explicit(&lock->held, 0, memory_order_release);
+}
+
 #endif

@@ -92,6 +92,14 @@ bool pm_pool_unpublish(struct pm_pool *pool, void *object, uint64_t handle)
 	       atomic_compare_exchange_strong(&pooled->generation, &generation, generation + 1);
 }
 
+void pm_pool_unpublish_any(struct pm_pool *pool, void *object)
+{
+	struct pm_pooled *pooled = object;
+	bool was_visible = pm_pool_unpublish(pool, object, handle_of(pool, pooled, atomic_load(&pooled->generation)));
+
+	PM_ASSERT(was_visible);
+}
+
 void pm_pool_put(struct pm_pool *pool, void *object)
 {
 	struct pm_pooled *pooled = object;

@@ -40,6 +40,8 @@ void *pm_pool_get(struct pm_pool *pool);
 uint64_t pm_pool_publish(struct pm_pool *pool, void *object);
 /// Makes its handle invalid. False if it was so already: of several that try, one succeeds.
 bool pm_pool_unpublish(struct pm_pool *pool, void *object, uint64_t handle);
+/// The same for an object that is known to be visible, whatever its handle: when everything ends.
+void pm_pool_unpublish_any(struct pm_pool *pool, void *object);
 /// An object that is not visible dies.
 void pm_pool_put(struct pm_pool *pool, void *object);
 

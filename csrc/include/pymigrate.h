@@ -515,12 +515,15 @@ enum pm_owner_kind {
 	PM_OWNER_MOVABLE_OPS = 2 ///< balloon-like: it moves its blocks itself when asked
 };
 PM_API PM_NODISCARD enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *ret);
-/// Frees all its blocks as well. PM_ERR_PINNED: one is being moved; nothing was done.
+/// Frees all its blocks as well. Waits for calls on it.
 PM_API PM_NODISCARD enum pm_status pm_owner_destroy(struct pm_machine *m, uint32_t cpu, uint64_t owner);
 /// Allocates a block; `ret` gets its number with this owner, by which it is found again wherever it moves.
 PM_API PM_NODISCARD enum pm_status pm_owner_alloc(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t order, uint32_t gfp, uint32_t *ret);
 /// PM_ERR_RANGE: no block has that number.
 PM_API PM_NODISCARD enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number);
+/// A movable block goes to another frame, which the allocator chooses as for a new one: its owner moves it, contents and all.
+/// PM_ERR_ACCESS: the owner's blocks are not movable. `ret` gets the new frame.
+PM_API PM_NODISCARD enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint32_t gfp, uint64_t *ret);
 /// Where a block is now.
 PM_API PM_NODISCARD enum pm_status pm_owner_frame(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint64_t *ret);
 

@@ -115,6 +115,9 @@ enum pm_status pm_area_isolate(struct pm_call *call, struct pm_space *space, uin
 /// Joins the areas that meet [start, end) or touch it with their neighbours where they are alike.
 void pm_area_merge(struct pm_call *call, struct pm_space *space, uint64_t start, uint64_t end);
 
+/// Is all of [start, end) mapped?
+bool pm_area_covers(const struct pm_space *space, uint64_t start, uint64_t end);
+
 /// Room for `pages` pages where nothing is mapped, lowest first, from `from` on; 0: none.
 uint64_t pm_area_find_room(const struct pm_space *space, uint64_t from, uint64_t pages);
 

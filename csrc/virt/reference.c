@@ -187,17 +187,33 @@ static void release(struct pm_machine *m, struct pm_pfn pfn)
 	pm_page_set_mapping(page, 0);
 }
 
-void pm_page_put(struct pm_call *call, struct pm_pfn pfn)
+void pm_page_put_refs(struct pm_call *call, struct pm_pfn pfn, uint32_t nr)
 {
 	/* Acquire and release: what every holder did to the frame comes before it is used anew. */
-	uint64_t before = atomic_fetch_sub_explicit(&pm_page_of(call->m, pfn)->counts, PM_ONE_REF, memory_order_acq_rel);
+	uint64_t before = atomic_fetch_sub_explicit(&pm_page_of(call->m, pfn)->counts, nr * PM_ONE_REF, memory_order_acq_rel);
 
-	PM_ASSERT_SLOW(pm_counts_refs(before) != 0);
-	if (pm_counts_refs(before) != 1)
+	PM_ASSERT_SLOW(pm_counts_refs(before) >= nr);
+	if (pm_counts_refs(before) != nr)
 		return;
 	PM_ASSERT(pm_counts_maps(before) == 0);
 	release(call->m, pfn);
 	pm_page_disown(call->m, call->cpu, pfn);
+}
+
+void pm_page_set_dirty(struct pm_machine *m, struct pm_pfn pfn)
+{
+	struct pm_page *page = pm_page_of(m, pfn);
+	uint32_t flags = pm_page_flags(page);
+	struct pm_mapping *mapping;
+
+	if (!(flags & PM_PG_CACHE)) {
+		if (!(flags & PM_PG_DIRTY))
+			(void)pm_page_set(page, PM_PG_DIRTY);
+		return;
+	}
+	/* A file that was closed meanwhile is a dead object of the same kind: it knows that the frame is no longer its own. */
+	mapping = pm_pool_at(m->virt->files, pm_page_mapping(page));
+	mapping->ops->set_dirty(mapping, pfn);
 }
 
 /// Takes the frames whose last reference went off their lists, zone by zone with one hold of the lock for a run.

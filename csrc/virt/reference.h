@@ -9,8 +9,12 @@
 /// @return an allocation's status (PM_ERR_WATERMARK, PM_ERR_NO_BLOCK, PM_ERR_ZONE) or a wait's
 enum pm_status pm_page_alloc(struct pm_call *call, unsigned int order, uint32_t gfp, bool zero, struct pm_pfn *ret);
 
-/// Gives a reference back; the last one frees the frame.
-void pm_page_put(struct pm_call *call, struct pm_pfn pfn);
+/// Gives `nr` references back; the last one frees the frame.
+void pm_page_put_refs(struct pm_call *call, struct pm_pfn pfn, uint32_t nr);
+static inline void pm_page_put(struct pm_call *call, struct pm_pfn pfn)
+{
+	pm_page_put_refs(call, pfn, 1);
+}
 
 /// Drops a mapping and its reference from each of n frames of order 0, and frees those that have none left. The array is used up.
 void pm_page_unmap_many(struct pm_call *call, size_t n, uint64_t *pfns);
@@ -27,6 +31,9 @@ enum pm_status pm_page_wait(struct pm_call *call, struct pm_pfn pfn, uint32_t fl
 
 /// Clears LOCKED or WRITEBACK and wakes all who wait for it.
 void pm_page_clear_and_wake(struct pm_machine *m, struct pm_pfn pfn, uint32_t flag);
+
+/// The frame's contents are newer than its file or swap slot. Does not sleep. The caller holds a reference.
+void pm_page_set_dirty(struct pm_machine *m, struct pm_pfn pfn);
 
 /// Key under which sleepers wait for a frame.
 static inline uint64_t pm_page_key(struct pm_pfn pfn)

@@ -20,8 +20,13 @@ struct pm_rmap_visitor {
 void pm_rmap_walk(struct pm_rmap_visitor *visitor);
 
 /// Is the frame mapped at this address of this area? Then the table's lock is held, and `*ret` is the entry.
-/// pm_rmap_unlock() gives it back. False: nothing is held.
+/// pm_rmap_unlock_entry() gives it back. False: nothing is held.
 bool pm_rmap_lock_entry(struct pm_vma *vma, uint64_t addr, struct pm_pfn pfn, struct pm_table **ret_leaf, _Atomic uint64_t **ret);
+
+void pm_rmap_unlock_entry(struct pm_table *leaf);
+
+/// The frame's page offset in its file or in anonymous memory, in the swap cache or not. The frame is locked or mapped.
+uint64_t pm_page_index(struct pm_machine *m, struct pm_pfn pfn);
 
 /// How many entries were marked young since the last time; clears the marks. With `*ret_locked` true if an area is mlocked. Frame locked.
 uint32_t pm_rmap_referenced(struct pm_call *call, struct pm_pfn pfn, bool *ret_locked);
