@@ -147,7 +147,7 @@ static enum pm_status remap_locked(struct remap *r, uint64_t *ret)
 		return status;
 	}
 	/* Beyond what a frame's index can say. */
-	if (pm_vma_index(r->vma, r->addr) + (r->new_length >> PM_PAGE_SHIFT) > UINT32_MAX)
+	if (pm_vma_index(r->vma, r->addr) + (r->new_length >> PM_PAGE_SHIFT) - 1 > UINT32_MAX)
 		return PM_ERR_INVAL;
 	if (!(r->flags & PM_MAP_FIXED) && pm_vma_end(r->vma) == end && room_behind(r)) {
 		status = pm_area_isolate(r->call, r->space, r->addr, end);
