@@ -123,6 +123,7 @@ static enum pm_status clear_target(struct remap *r)
 {
 	uint64_t end = r->new_addr + r->new_length;
 	enum pm_status status = pm_area_isolate(r->call, r->space, r->new_addr, end);
+
 	if (!status)
 		pm_area_unmap(r->call, r->space, r->new_addr, end);
 	return status;
