@@ -5,7 +5,7 @@
 #ifdef PM_TEST_FLAVOUR
 enum { SEEDS = 60, STEPS = 200 };
 #else
-enum { SEEDS = 1500, STEPS = 200 };
+enum { SEEDS = 2000, STEPS = 200 };
 #endif
 
 static void agrees_with_the_account(uint64_t seed)
