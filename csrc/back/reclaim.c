@@ -13,17 +13,22 @@ enum verdict {
 	FREE	     ///< nobody but us has it any more: our reference is the last
 };
 
-/// Was the page used since somebody last looked? Also finds out that it is mlocked.
+/// Was the page used since somebody last looked? Also finds out that it is mlocked. As in folio_check_references() of 6.x: a page that an
+/// entry was used to reach is kept once; the second time, or where several were, it becomes active. A use through the page cache alone counts there.
 static enum verdict judge_use(struct pm_reclaim *reclaim, struct pm_pfn pfn)
 {
 	struct pm_page *page = pm_page_of(reclaim->call->m, pfn);
-	bool locked = false, used;
+	bool locked = false, before;
+	uint32_t young;
 
-	used = pm_rmap_referenced(reclaim->call, pfn, &locked) != 0;
-	used |= (pm_page_clear(page, PM_PG_REFERENCED) & PM_PG_REFERENCED) != 0;
+	young = pm_rmap_referenced(reclaim->call, pfn, &locked);
+	before = (pm_page_clear(page, PM_PG_REFERENCED) & PM_PG_REFERENCED) != 0;
 	if (locked)
 		return MLOCKED;
-	return used && !reclaim->ignore_use ? ACTIVATE : FREE;
+	if (!young || reclaim->ignore_use)
+		return FREE;
+	(void)pm_page_set(page, PM_PG_REFERENCED);
+	return before || young > 1 ? ACTIVATE : KEEP;
 }
 
 /// Unmaps a page everywhere. FREE: it is.
@@ -267,8 +272,9 @@ static void scan_zone(struct pm_reclaim *reclaim, uint32_t zone, uint64_t nr)
 	}
 }
 
-/// The last round collects what the one before has begun.
-enum { PM_RECLAIM_RETRY = 2, PM_RECLAIM_ROUNDS = 4 };
+/// Rounds that free nothing: two, since the first takes the marks of use away; from IGNORE on these do not count; RETRY tries what has failed; the last
+/// collects what that has begun.
+enum { PM_RECLAIM_IGNORE = 2, PM_RECLAIM_RETRY = 3, PM_RECLAIM_ROUNDS = 5 };
 
 enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr, uint64_t *ret)
 {
@@ -282,7 +288,7 @@ enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr,
 		uint64_t ended = atomic_load(&back->nr_ended), before = reclaim.freed;
 
 		reclaim.begun = 0;
-		reclaim.ignore_use = round > 0;
+		reclaim.ignore_use = round >= PM_RECLAIM_IGNORE;
 		reclaim.retries = round == PM_RECLAIM_RETRY;
 		scan_zone(&reclaim, zone, nr);
 		if (reclaim.freed > before)
