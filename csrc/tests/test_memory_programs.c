@@ -7,9 +7,9 @@
 
 enum { MAX_THREADS = 8, FRAMES = 2048, SLOTS = 2048, CPUS = 8 };
 #ifdef PM_TEST_FLAVOUR
-enum { SEEDS = 6, STEPS = 250 };
+enum { SEEDS = 6, STEPS = 1000 };
 #else
-enum { SEEDS = 24, STEPS = 1200 };
+enum { SEEDS = 24, STEPS = 6000 };
 #endif
 
 struct worker {
