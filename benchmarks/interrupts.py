@@ -53,6 +53,7 @@ def beside(call: Call) -> Iterator[None]:
 
 
 def cached_file(machine: Machine, disk: BlockDevice) -> File:
+    """An empty file of a few pages."""
     return File(machine, "buffers", device=disk, size=16 * PAGE)
 
 
@@ -69,6 +70,7 @@ def swapped_page(machine: Machine, disk: BlockDevice) -> tuple[AddressSpace, int
 
 
 def pinned_page(machine: Machine) -> Pin:
+    """A page for a device to write to."""
     space = AddressSpace(machine)
     return space.pin(space.map(PAGE), "direct-io", write=True)
 
@@ -146,12 +148,10 @@ def page_out(machine: Machine, disk: BlockDevice) -> Iterator[Call]:
 @scenario
 def out_of_memory(machine: Machine, disk: BlockDevice) -> Iterator[Call]:
     """A fault that waits for memory, which only the writing of other pages could free."""
-    machine.swap_on(4000, disk)
+    for_ever_ns = 1 << 60
+    machine.swap_on(4000, BlockDevice(machine, 4096, write_ns=for_ever_ns))
     space = AddressSpace(machine)
     addr = space.map(2 * machine.nr_frames * PAGE)
-    for nth in range(1, 129):
-        disk.stick("write", nth)
-    disk.stick("write")
     yield lambda: space.touch(addr, 2 * machine.nr_frames * PAGE, write=True)
 
 

@@ -1,4 +1,4 @@
-"""A hostile caller: ends things twice, keeps what is gone, passes what it likes. It gets exceptions, and nothing breaks."""
+"""A hostile caller: ends things twice, keeps what is gone, passes what it likes. It gets exceptions; nothing breaks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A slow, obvious model of address spaces and files: what every byte is, and nothing about where it is kept.
 
-A page is a bytearray. Who holds one (a window, a pin) and who may write to it share the object: that a page is shared or
-a copy is the identity of these objects. A fork copies at once what the core copies at the first write.
+A page is a bytearray. Who holds one (a window, a pin) and who may write to it share the object: that a page is shared,
+or a copy, is the identity of these objects. A fork copies at once what the core copies at the first write.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ class ModelSpace:
         """Everything moves; what is new goes on as the last page ended."""
         moved = [self.slots.pop(vpn + i) for i in range(pages)]
         last = moved[-1]
-        for i in range(pages, new_pages):
-            moved.append(dataclasses.replace(last, index=last.index + i - pages + 1, own=None))
+        more = range(1, new_pages - pages + 1)
+        moved += [dataclasses.replace(last, index=last.index + i, own=None) for i in more]
         for i in range(new_pages):
             self.slots[new_vpn + i] = moved[i]
 
