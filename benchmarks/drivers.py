@@ -62,14 +62,22 @@ class Driver:
         Raises:
             RuntimeError: The driver ended; it has said why on standard error.
         """
+        r = request
+        return self.send(f"{r.name} {r.threads} {r.size_bytes} {r.order} {r.rounds} {int(r.batch)}")
+
+    def send(self, line: str) -> float:
+        """Sends one line and returns the number that the driver answers.
+
+        Raises:
+            RuntimeError: The driver ended; it has said why on standard error.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        r = request
-        self._process.stdin.write(f"{r.name} {r.threads} {r.size_bytes} {r.order} {r.rounds} {int(r.batch)}\n")
+        self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"the benchmark driver ended at {request}")
+            raise RuntimeError(f"the benchmark driver ended at {line!r}")
         return float(answer)
 
     def resident_bytes(self) -> int:

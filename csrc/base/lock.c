@@ -30,16 +30,20 @@ void pm_lock_slow(struct pm_lock *lock)
 /// Bit r is set while this thread holds a lock of rank r. Per thread, and in the test flavour only.
 static _Thread_local uint32_t held_ranks;
 
-void pm_rank_push(const struct pm_lock *lock)
+bool pm_rank_may_take(uint32_t rank)
 {
-	PM_ASSERT(lock->rank != 0);
-	PM_ASSERT((held_ranks >> lock->rank) == 0);
-	held_ranks |= 1u << lock->rank;
+	return rank != 0 && (held_ranks >> rank) == 0;
 }
 
-void pm_rank_pop(const struct pm_lock *lock)
+void pm_rank_push(uint32_t rank)
 {
-	PM_ASSERT(held_ranks & (1u << lock->rank));
-	held_ranks &= ~(1u << lock->rank);
+	PM_ASSERT(pm_rank_may_take(rank));
+	held_ranks |= 1u << rank;
+}
+
+void pm_rank_pop(uint32_t rank)
+{
+	PM_ASSERT(held_ranks & (1u << rank));
+	held_ranks &= ~(1u << rank);
 }
 #endif

@@ -2,11 +2,23 @@
 ///
 /// The order, outermost first; a lock may be taken only while all held locks come before it (docs/LOCKING.md has the tree):
 ///
-///     pcp       a CPU's lists of one zone
-///       zone    the free lists, pageblocks and counters of one zone
+///     space                 an address space's VMAs (sleeps)
+///       frame               one frame's LOCKED bit (sleeps; virt/page.h)
+///         mapping           the VMAs that map a file (sleeps)
+///         anon              the VMAs of one family of anon_vmas (sleeps)
+///           table           the entries of one page table
+///             table_nested  a second one: fork's child, mremap's destination
+///               cache       the frames of one file by offset
+///               swap        slots, counts and frames of a swap device
+///                 device    the queue of a block device
+///                   objects tables of handles
+///                     lru   the lists of frames of one zone, by age
+///                       pcp a CPU's lists of one zone
+///                         zone the free lists, pageblocks and counters of one zone
+///                           wait one bucket of sleepers
 ///
-/// Two locks of one rank are never held together. The kernel's order is the same here: a refill or a drain of a per-CPU list
-/// takes the zone lock while it holds the list's.
+/// Two locks of one rank are never held together. A refill or a drain of a per-CPU list takes the zone lock while it holds the
+/// list's, as in the kernel.
 #ifndef PM_BASE_LOCK_H
 #define PM_BASE_LOCK_H
 
@@ -29,7 +41,25 @@
 #define PM_TRY_ACQUIRE(result, lock) PM_TSA(try_acquire_capability(result, lock))
 #define PM_NO_TSA PM_TSA(no_thread_safety_analysis)
 
-enum pm_lock_rank { PM_RANK_PCP = 1, PM_RANK_ZONE = 2 };
+#define PM_ACQUIRE_SHARED(lock) PM_TSA(acquire_shared_capability(lock))
+#define PM_RELEASE_SHARED(lock) PM_TSA(release_shared_capability(lock))
+#define PM_REQUIRES_SHARED(lock) PM_TSA(requires_shared_capability(lock))
+
+enum pm_lock_rank {
+	PM_RANK_SPACE = 1,
+	PM_RANK_MAPPING,
+	PM_RANK_ANON,
+	PM_RANK_TABLE,
+	PM_RANK_TABLE_NESTED,
+	PM_RANK_CACHE,
+	PM_RANK_SWAP,
+	PM_RANK_DEVICE,
+	PM_RANK_OBJECTS,
+	PM_RANK_LRU,
+	PM_RANK_PCP,
+	PM_RANK_ZONE,
+	PM_RANK_WAIT
+};
 
 /// A lock for short critical sections: it spins, then gives up the processor. Nobody has to wake a waiter, so unlocking is one store.
 struct PM_CAPABILITY("lock") pm_lock {
@@ -44,16 +74,23 @@ static inline void pm_lock_init(struct pm_lock *lock, enum pm_lock_rank rank)
 }
 
 #ifdef PM_TEST_FLAVOUR
-void pm_rank_push(const struct pm_lock *lock);
-void pm_rank_pop(const struct pm_lock *lock);
+void pm_rank_push(uint32_t rank);
+void pm_rank_pop(uint32_t rank);
+/// May a lock of this rank be waited for now?
+bool pm_rank_may_take(uint32_t rank);
 #else
-static inline void pm_rank_push(const struct pm_lock *lock)
+static inline void pm_rank_push(uint32_t rank)
 {
-	(void)lock;
+	(void)rank;
 }
-static inline void pm_rank_pop(const struct pm_lock *lock)
+static inline void pm_rank_pop(uint32_t rank)
 {
-	(void)lock;
+	(void)rank;
+}
+static inline bool pm_rank_may_take(uint32_t rank)
+{
+	(void)rank;
+	return true;
 }
 #endif
 
@@ -62,7 +99,7 @@ void pm_lock_slow(struct pm_lock *lock);
 
 static inline void pm_lock(struct pm_lock *lock) PM_ACQUIRE(lock) PM_NO_TSA
 {
-	pm_rank_push(lock);
+	pm_rank_push(lock->rank);
 	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
 		pm_lock_slow(lock);
 }
@@ -73,13 +110,27 @@ static inline bool pm_trylock(struct pm_lock *lock) PM_TRY_ACQUIRE(true, lock) P
 	/* Of a held lock this leaves what was there, a 1. */
 	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
 		return false;
-	pm_rank_push(lock);
+	pm_rank_push(lock->rank);
 	return true;
 }
 
 static inline void pm_unlock(struct pm_lock *lock) PM_RELEASE(lock) PM_NO_TSA
 {
-	pm_rank_pop(lock);
+	pm_rank_pop(lock->rank);
+	atomic_store_explicit(&lock->held, 0, memory_order_release);
+}
+
+/// A second lock of one kind under the first (fork's child, mremap's destination): its rank is `nested` meanwhile.
+static inline void pm_lock_nested(struct pm_lock *lock, enum pm_lock_rank nested) PM_ACQUIRE(lock) PM_NO_TSA
+{
+	pm_rank_push((uint32_t)nested);
+	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
+		pm_lock_slow(lock);
+}
+
+static inline void pm_unlock_nested(struct pm_lock *lock, enum pm_lock_rank nested) PM_RELEASE(lock) PM_NO_TSA
+{
+	pm_rank_pop((uint32_t)nested);
 	atomic_store_explicit(&lock->held, 0, memory_order_release);
 }
 

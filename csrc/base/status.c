@@ -45,6 +45,32 @@ const char *pm_status_text(enum pm_status status)
 		return "the text ends inside a line";
 	case PM_ERR_LIMIT:
 		return "the input is larger than this build allows";
+	case PM_ERR_OWNED:
+		return "the frame belongs to an owner, which alone frees it";
+	case PM_ERR_CLOSED:
+		return "the machine is being closed";
+	case PM_ERR_INTR:
+		return "the call has waited as long as it may";
+	case PM_ERR_AGAIN:
+		return "somebody holds what is needed, for a moment";
+	case PM_ERR_HANDLE:
+		return "no such object: of another kind, gone already, or never made";
+	case PM_ERR_STATE:
+		return "the machine has no owners of frames yet, or has them already";
+	case PM_ERR_FAULT:
+		return "nothing is mapped at this address";
+	case PM_ERR_ACCESS:
+		return "the mapping does not allow this access";
+	case PM_ERR_BEYOND:
+		return "beyond the end of the file";
+	case PM_ERR_IO:
+		return "a transfer failed";
+	case PM_ERR_NO_SWAP:
+		return "no free swap slot";
+	case PM_ERR_NO_CONTENTS:
+		return "the machine keeps no contents of frames";
+	case PM_ERR_PINNED:
+		return "a pinned frame is in the way";
 	}
 	return "unknown status";
 }

@@ -63,7 +63,20 @@ enum pm_status {
 	PM_ERR_CORRUPT = -12,	 ///< pm_machine_validate found a contradiction
 	PM_ERR_SYNTAX = -13,	 ///< a recording's text is damaged
 	PM_ERR_TRUNCATED = -14,	 ///< a recording's text ends inside a line
-	PM_ERR_LIMIT = -15	 ///< an input is larger than this build allows
+	PM_ERR_LIMIT = -15,	 ///< an input is larger than this build allows
+	PM_ERR_OWNED = -16,	 ///< the frame belongs to an address space, a file or another owner, which alone frees it
+	PM_ERR_CLOSED = -17,	 ///< the machine is being closed
+	PM_ERR_INTR = -18,	 ///< the call has waited as long as it may; what it did so far stands: call again for the rest
+	PM_ERR_AGAIN = -19,	 ///< somebody holds what is needed, for a moment
+	PM_ERR_HANDLE = -20,	 ///< no such object: of another kind, gone already, or never made
+	PM_ERR_STATE = -21,	 ///< the machine has no owners of frames (pm_memory_enable), or has them already
+	PM_ERR_FAULT = -22,	 ///< nothing is mapped at this address
+	PM_ERR_ACCESS = -23,	 ///< the mapping does not allow this access
+	PM_ERR_BEYOND = -24,	 ///< beyond the end of the file
+	PM_ERR_IO = -25,	 ///< a transfer failed; nothing is lost, what was to be written is still dirty
+	PM_ERR_NO_SWAP = -26,	 ///< no free swap slot
+	PM_ERR_NO_CONTENTS = -27, ///< the machine keeps no contents of frames
+	PM_ERR_PINNED = -28	 ///< a pinned frame is in the way
 };
 
 /// One English sentence for a status. Static storage; never NULL.
@@ -348,6 +361,397 @@ PM_API PM_NODISCARD enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn
 /// Walks everything: every frame in exactly one place, lists and counters agree, no unmerged buddies, types agree.
 /// PM_ERR_CORRUPT: `message` (size bytes) says what is wrong and where. Nobody else may use the machine meanwhile.
 PM_API PM_NODISCARD enum pm_status pm_machine_validate(struct pm_machine *m, char *message, size_t size);
+
+/* ---- frames with owners: contents, time, calls that wait (csrc/virt) ---- */
+
+/// Do the frames hold bytes? Metadata alone (address spaces, faults, reclaim) works without.
+enum pm_contents {
+	PM_CONTENTS_NONE = 0,	 ///< reads and writes of contents return PM_ERR_NO_CONTENTS
+	PM_CONTENTS_PRIVATE = 1, ///< an anonymous mapping of the host
+	PM_CONTENTS_SHARED = 2	 ///< a memory file
+};
+
+/// What stands in for a TLB: how an access holds off a flush, and so the reuse of a frame that it still sees.
+enum pm_guard {
+	PM_GUARD_EPOCH = 0, ///< a word a CPU, written without a fence; the flush side pays (membarrier). Where the host has none: FENCE
+	PM_GUARD_FENCE = 1, ///< the same with a fence in each access
+	PM_GUARD_LOCK = 2   ///< a lock a CPU, taken by each access and by each flush: to compare with
+};
+
+struct pm_memory_options {
+	uint32_t contents;	   ///< enum pm_contents
+	uint32_t tables_in_frames; ///< 1: every page table takes an unmovable frame of the machine
+	/// How often a call may sleep (5 ms at most each time) before it comes back with PM_ERR_INTR; 0: as often as it has to. For callers with
+	/// signals to look after.
+	uint32_t wait_slices;
+	uint32_t guard;		   ///< enum pm_guard
+	uint64_t (*now_ns)(void *context); ///< the clock of devices; NULL: virtual time, which goes on when somebody waits and by pm_clock_advance()
+	void *context;
+};
+PM_API void pm_memory_options_default(struct pm_memory_options *ret);
+
+/// Prepares a machine for owners of frames. PM_ERR_STATE: it is already; PM_ERR_NOMEM, PM_ERR_INVAL. Nobody else may use the machine meanwhile.
+PM_API PM_NODISCARD enum pm_status pm_memory_enable(struct pm_machine *m, const struct pm_memory_options *options);
+
+/// Ends the use of a machine's owners: wakes every call that waits (it returns PM_ERR_CLOSED), refuses new ones, and returns when none is
+/// left inside. May be called again. The machine still has to be destroyed.
+PM_API void pm_machine_shut(struct pm_machine *m);
+
+/// Lets a request of the core for memory fail: the `nth` from now on, counted from 1 (0: none), host memory and frames for owners alike;
+/// with `from_then_on` all later ones too. `ret` gets how many there were since the last call of this function (they are counted only while nth is not 0).
+PM_API PM_NODISCARD enum pm_status pm_fail_allocations(struct pm_machine *m, uint64_t nth, bool from_then_on, uint64_t *ret);
+
+/// Pieces of host memory that the machine's owners hold.
+PM_API int64_t pm_host_pieces(const struct pm_machine *m);
+
+/// Nanoseconds of the machine's clock; 0 for a machine without owners.
+PM_API uint64_t pm_clock_now(struct pm_machine *m);
+/// Moves virtual time on, and ends the transfers that are due then. PM_ERR_INVAL: the clock is the caller's own.
+PM_API PM_NODISCARD enum pm_status pm_clock_advance(struct pm_machine *m, uint64_t ns);
+
+/* ---- address spaces (csrc/virt). `space` is a handle; every function may return PM_ERR_INVAL, PM_ERR_STATE, PM_ERR_HANDLE, PM_ERR_CLOSED, PM_ERR_INTR, PM_ERR_NOMEM.
+   Addresses are below 2^PM_VA_BITS, lengths positive; both in bytes, and multiples of the page size where a mapping is changed. ---- */
+
+enum { PM_VA_BITS = 44 };
+
+enum pm_prot { PM_PROT_NONE = 0, PM_PROT_READ = 1, PM_PROT_WRITE = 2 };
+
+enum pm_map_flags {
+	PM_MAP_SHARED = 1,   ///< writes reach the file, and forked spaces share them; without it they are private
+	PM_MAP_FIXED = 2,    ///< at `addr`, instead of what is mapped there
+	PM_MAP_LOCKED = 4,   ///< as pm_mlock()
+	PM_MAP_POPULATE = 8, ///< fault everything in
+	PM_MAP_MAYMOVE = 16  ///< pm_remap() may choose another place
+};
+
+struct pm_map_request {
+	uint64_t addr;	 ///< with PM_MAP_FIXED; otherwise the place is chosen
+	uint64_t length;
+	uint32_t prot;	 ///< enum pm_prot
+	uint32_t flags;	 ///< enum pm_map_flags
+	uint64_t file;	 ///< handle; 0: anonymous
+	uint64_t offset; ///< in the file
+};
+
+PM_API PM_NODISCARD enum pm_status pm_space_create(struct pm_machine *m, uint64_t *ret);
+/// A child that shares all frames copy-on-write (shared mappings stay shared). PM_ERR_* of an allocation for a pinned frame, which is copied at once.
+PM_API PM_NODISCARD enum pm_status pm_space_fork(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t *ret);
+/// Ends a space: waits for the calls that work on it, then unmaps everything. Its pins stay until they are given back.
+PM_API PM_NODISCARD enum pm_status pm_space_exit(struct pm_machine *m, uint32_t cpu, uint64_t space);
+
+/// Maps a file or anonymous memory. `ret` gets the address. A populating map that runs out of memory stays mapped, and says so.
+PM_API PM_NODISCARD enum pm_status pm_map(struct pm_machine *m, uint32_t cpu, uint64_t space, const struct pm_map_request *request, uint64_t *ret);
+/// Unmaps [addr, addr + length), holes included.
+PM_API PM_NODISCARD enum pm_status pm_unmap(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length);
+/// Changes the protection. PM_ERR_FAULT: part of the range is not mapped, and nothing was changed.
+PM_API PM_NODISCARD enum pm_status pm_protect(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, uint32_t prot);
+/// Moves or resizes a mapping, as mremap(2). With PM_MAP_FIXED to `new_addr`. PM_ERR_FAULT: not one mapping; PM_ERR_NO_BLOCK: no room to grow.
+PM_API PM_NODISCARD enum pm_status pm_remap(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, uint64_t new_length,
+					    uint32_t flags, uint64_t new_addr, uint64_t *ret);
+/// Locks a range (faults it in, and keeps it out of reclaim), or unlocks it.
+PM_API PM_NODISCARD enum pm_status pm_mlock(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, bool locked);
+
+/// Access to contents at any address and length, across pages. `ret` gets the bytes that were done, also on failure: a fault part of the
+/// way (PM_ERR_FAULT, PM_ERR_ACCESS, PM_ERR_BEYOND, PM_ERR_IO, out of memory) leaves those before it done. PM_ERR_NO_CONTENTS.
+PM_API PM_NODISCARD enum pm_status pm_read(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, void *bytes, size_t n, size_t *ret);
+PM_API PM_NODISCARD enum pm_status pm_write(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, const void *bytes, size_t n, size_t *ret);
+PM_API PM_NODISCARD enum pm_status pm_fill(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint8_t value, size_t n, size_t *ret);
+/// FNV-1a, 64 bits, carried on from *sum: begin with PM_CHECKSUM_START.
+#define PM_CHECKSUM_START 0xcbf29ce484222325u
+PM_API PM_NODISCARD enum pm_status pm_checksum(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, size_t n, uint64_t *sum, size_t *ret);
+/// Faults every page of a range in, without touching contents: works without them too. `ret` gets the bytes done.
+PM_API PM_NODISCARD enum pm_status pm_touch(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, bool write, uint64_t *ret);
+
+/// One page of a space, as its page table has it.
+enum pm_pte_kind { PM_PTE_NONE = 0, PM_PTE_PRESENT = 1, PM_PTE_SWAP = 2, PM_PTE_MIGRATION = 3 };
+struct pm_pte_info {
+	uint32_t kind;	    ///< enum pm_pte_kind
+	uint32_t writable;
+	uint32_t young;
+	uint32_t dirty;
+	uint32_t exclusive; ///< an anonymous page that no other space shares
+	uint64_t pfn;	    ///< PRESENT, MIGRATION: the frame; SWAP: the slot
+};
+/// What is at an address, without a fault.
+PM_API PM_NODISCARD enum pm_status pm_lookup(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, struct pm_pte_info *ret);
+
+/// One mapping, as a line of /proc/PID/maps.
+struct pm_area {
+	uint64_t start, end; ///< bytes
+	uint32_t prot;
+	uint32_t flags;	     ///< PM_MAP_SHARED, PM_MAP_LOCKED
+	uint64_t file;	     ///< handle; 0: anonymous, or a file that was closed
+	uint64_t offset;     ///< in the file, or in the anonymous memory it was cut from
+};
+/// The areas in order of address, at most n of them into `areas`; `ret` gets how many there are.
+PM_API PM_NODISCARD enum pm_status pm_space_areas(struct pm_machine *m, uint32_t cpu, uint64_t space, size_t n, struct pm_area *areas, size_t *ret);
+
+struct pm_space_info {
+	uint64_t mapped;  ///< pages in areas
+	uint64_t present; ///< pages with a frame
+	uint64_t swapped; ///< pages in swap
+	uint64_t locked;  ///< pages in mlocked areas
+	uint64_t tables;  ///< page tables
+};
+PM_API PM_NODISCARD enum pm_status pm_space_info(struct pm_machine *m, uint32_t cpu, uint64_t space, struct pm_space_info *ret);
+
+/* ---- pins and windows ---- */
+
+enum pm_pin_kind {
+	PM_PIN_SHORT = 1,    ///< a system call: a reference in passing
+	PM_PIN_DIRECT_IO = 2, ///< a device reads or writes the frame
+	PM_PIN_LONG = 3,     ///< registered for good
+	PM_PIN_WINDOW = 4    ///< a caller's view of the bytes
+};
+
+/// Pins the page at `addr` (faults it in, for writing if `write`): its frame neither moves nor goes before pm_unpin(). `ret` gets the pin,
+/// `ret_pfn` the frame. What was pinned stays what the space sees: a page shared copy-on-write is unshared first.
+PM_API PM_NODISCARD enum pm_status pm_pin(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint32_t kind, bool write, uint64_t *ret_pfn, uint64_t *ret);
+/// Gives a pin back. PM_ERR_HANDLE: it was given back already, or never made.
+PM_API PM_NODISCARD enum pm_status pm_unpin(struct pm_machine *m, uint32_t cpu, uint64_t pin);
+
+/// A pin of kind WINDOW and the address of the page's bytes: valid until pm_unpin(). PM_ERR_NO_CONTENTS.
+PM_API PM_NODISCARD enum pm_status pm_window(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, bool write, void **ret_bytes, uint64_t *ret);
+
+/* ---- kernel-like users of memory ---- */
+
+enum pm_owner_kind {
+	PM_OWNER_UNMOVABLE = 1,	 ///< slab-like: nobody can move its blocks
+	PM_OWNER_MOVABLE_OPS = 2 ///< balloon-like: it moves its blocks itself when asked
+};
+PM_API PM_NODISCARD enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *ret);
+/// Frees all its blocks as well. Waits for calls on it.
+PM_API PM_NODISCARD enum pm_status pm_owner_destroy(struct pm_machine *m, uint32_t cpu, uint64_t owner);
+/// Allocates a block; `ret` gets its number with this owner, by which it is found again wherever it moves.
+PM_API PM_NODISCARD enum pm_status pm_owner_alloc(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t order, uint32_t gfp, uint32_t *ret);
+/// PM_ERR_RANGE: no block has that number.
+PM_API PM_NODISCARD enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number);
+/// A movable block goes to another frame, which the allocator chooses as for a new one: its owner moves it, contents and all.
+/// PM_ERR_ACCESS: the owner's blocks are not movable. `ret` gets the new frame.
+PM_API PM_NODISCARD enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint32_t gfp, uint64_t *ret);
+/// Where a block is now.
+PM_API PM_NODISCARD enum pm_status pm_owner_frame(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint64_t *ret);
+
+/* ---- frames with owners, looked at ---- */
+
+/// What a frame belongs to.
+enum pm_use {
+	PM_USE_NONE = 0,      ///< no owner: free, or allocated by pm_alloc()
+	PM_USE_ANON = 1,
+	PM_USE_FILE = 2,
+	PM_USE_OWNER = 3,     ///< pm_owner_alloc()
+	PM_USE_TABLE = 4,     ///< a page table
+	PM_USE_DETACHED = 5   ///< its file was truncated, or it is on its way to or from an owner; somebody still has a reference
+};
+
+struct pm_page_info {
+	uint32_t use;	   ///< enum pm_use
+	uint32_t flags;	   ///< bits of csrc/phys/page.h; pm_page_flag_name() has their names
+	uint32_t references;
+	uint32_t mapcount;
+	uint32_t order;
+	uint64_t index;	   ///< page offset in the file or in anonymous memory
+	uint64_t object;   ///< handle of the file or owner; 0: none, or closed
+	uint32_t swap_slot; ///< with the flag swapcache
+	uint32_t pins[5];  ///< by enum pm_pin_kind
+};
+PM_API PM_NODISCARD enum pm_status pm_page_info(struct pm_machine *m, uint64_t pfn, struct pm_page_info *ret);
+/// Name of bit `bit` of pm_page_info.flags; NULL above the last. Static storage.
+PM_API const char *pm_page_flag_name(uint32_t bit);
+
+/// A place where a frame is mapped.
+struct pm_rmap_entry {
+	uint64_t space; ///< handle
+	uint64_t addr;
+};
+/// Every place where the frame is mapped, by the reverse map: at most n into `entries`; `ret` gets how many there are. A child comes after its
+/// parent. `ret_visited` (may be NULL) gets how many areas had to be looked at.
+PM_API PM_NODISCARD enum pm_status pm_rmap(struct pm_machine *m, uint32_t cpu, uint64_t pfn, size_t n, struct pm_rmap_entry *entries, size_t *ret, uint64_t *ret_visited);
+
+/// What has happened in the address spaces of a machine.
+struct pm_memory_counters {
+	uint64_t fault_anon;	///< zero-filled
+	uint64_t fault_file;
+	uint64_t fault_swap;
+	uint64_t fault_cow_copy;
+	uint64_t fault_cow_reuse;
+	uint64_t fault_notify;	///< first write to a clean shared file page
+	uint64_t fault_retry;	///< somebody else was faster
+	uint64_t flushes;	///< TLB flushes
+	uint64_t flush_skipped; ///< of these, those that had nobody to wait for
+	uint64_t flush_waits;	///< times that a flush found a CPU inside an access
+	uint64_t forks;
+	uint64_t fork_pages;	///< pages shared by fork
+	uint64_t reclaim_calls; ///< allocations that had to reclaim
+};
+PM_API void pm_memory_counters(struct pm_machine *m, struct pm_memory_counters *ret);
+
+/* ---- backing: block devices, swap, files, reclaim (csrc/back). Handles and common statuses as for address spaces ---- */
+
+/// Direction of a transfer; the two may be or-ed where a function takes several.
+enum pm_io { PM_IO_READ = 1, PM_IO_WRITE = 2, PM_IO_BOTH = 3 };
+
+/// A block device. Blocks have the size of a page.
+struct pm_device_options {
+	uint64_t nr_blocks; ///< 1..2^32 - 2
+	uint64_t read_ns;   ///< how long a transfer is in service; 0: it ends at once
+	uint64_t write_ns;
+	uint32_t depth;	    ///< transfers in service at once, at least 1; the others queue
+	uint32_t contents;  ///< 1: blocks keep what is written (the machine must have contents: PM_ERR_NO_CONTENTS); 0: reads give zeros
+};
+PM_API void pm_device_options_default(struct pm_device_options *ret);
+PM_API PM_NODISCARD enum pm_status pm_device_create(struct pm_machine *m, const struct pm_device_options *options, uint64_t *ret);
+/// PM_ERR_BUSY: a file or swap is on it, or a transfer is under way; nothing was done.
+PM_API PM_NODISCARD enum pm_status pm_device_destroy(struct pm_machine *m, uint64_t device);
+
+/// Lets the `nth` transfer of these directions fail (PM_ERR_IO), counted from 1 from now on (0: none any more); with `from_then_on` all later ones too.
+PM_API PM_NODISCARD enum pm_status pm_device_fail(struct pm_machine *m, uint64_t device, uint32_t io, uint64_t nth, bool from_then_on);
+/// The `nth` transfer from now on (0: none any more) never ends by itself; it keeps its place in service. pm_device_release() ends it.
+PM_API PM_NODISCARD enum pm_status pm_device_stick(struct pm_machine *m, uint64_t device, uint32_t io, uint64_t nth);
+/// Ends all stuck transfers now, well or with PM_ERR_IO. `ret` gets how many there were.
+PM_API PM_NODISCARD enum pm_status pm_device_release(struct pm_machine *m, uint64_t device, bool fail, uint64_t *ret);
+/// Every transfer of a block in [first, first + nr) fails. Instead of the range that was set before; nr 0: all blocks are good.
+PM_API PM_NODISCARD enum pm_status pm_device_bad_blocks(struct pm_machine *m, uint64_t device, uint64_t first, uint64_t nr);
+/// The bytes of a block as they are now (PM_PAGE_SIZE of them), without a transfer: to look at, not a way to read. PM_ERR_NO_CONTENTS.
+PM_API PM_NODISCARD enum pm_status pm_device_peek(struct pm_machine *m, uint64_t device, uint64_t block, void *bytes);
+
+struct pm_device_info {
+	uint64_t nr_blocks;
+	uint64_t nr_used;    ///< blocks that files and swap have
+	uint32_t in_service; ///< transfers, stuck ones too
+	uint32_t queued;
+	uint32_t stuck;
+	uint64_t reads;	     ///< transfers ended, well or not
+	uint64_t writes;
+	uint64_t errors;     ///< of these, failed
+	uint64_t next_ns;    ///< when the next one ends, by the machine's clock; UINT64_MAX: nothing will
+};
+PM_API PM_NODISCARD enum pm_status pm_device_info(struct pm_machine *m, uint64_t device, struct pm_device_info *ret);
+
+/// Swap: one area a machine.
+struct pm_swap_options {
+	uint64_t nr_slots; ///< pages, 1..2^32 - 2
+	uint64_t device;   ///< handle; 0: in memory, without latency
+};
+/// PM_ERR_BUSY: swap is on already; PM_ERR_NO_BLOCK: the device has no `nr_slots` free blocks in a row.
+PM_API PM_NODISCARD enum pm_status pm_swap_on(struct pm_machine *m, const struct pm_swap_options *options);
+/// Brings everything in swap back and ends it. Meanwhile nothing new goes there. On failure (out of memory, PM_ERR_IO, PM_ERR_INTR) swap
+/// is on as before, and what came back so far is back: call again for the rest. PM_ERR_NO_SWAP: it is not on. PM_ERR_BUSY: another call is at it.
+PM_API PM_NODISCARD enum pm_status pm_swap_off(struct pm_machine *m, uint32_t cpu);
+
+struct pm_swap_info {
+	uint32_t on;
+	uint32_t leaving;  ///< 1 while pm_swap_off() works
+	uint64_t nr_slots;
+	uint64_t nr_used;  ///< slots that an entry names or a frame has
+	uint64_t nr_cached; ///< of these, with a frame in the swap cache
+	uint64_t entries;  ///< page-table entries that name a slot
+	uint64_t outs;	   ///< pages written
+	uint64_t ins;	   ///< pages read
+	uint64_t device;   ///< handle; 0: in memory
+};
+PM_API PM_NODISCARD enum pm_status pm_swap_info(struct pm_machine *m, struct pm_swap_info *ret);
+
+/// One slot. PM_ERR_RANGE.
+struct pm_swap_slot_info {
+	uint32_t used;
+	uint32_t entries;
+	uint32_t cached;
+	uint64_t pfn;	///< the frame, if it is in the swap cache
+	uint64_t block; ///< on the device
+};
+PM_API PM_NODISCARD enum pm_status pm_swap_slot_info(struct pm_machine *m, uint64_t slot, struct pm_swap_slot_info *ret);
+
+/// What a file's pages are like; mostly a matter of what migration may do with them.
+enum pm_fs {
+	PM_FS_RAM = 0,	    ///< memory alone: no device, never written out nor reclaimed
+	PM_FS_COMMON = 1,   ///< a page gets buffers when it is written to; migration has to write it out and drop them
+	PM_FS_BUFFERS = 2,  ///< every page has buffers, which move with it
+	PM_FS_FALLBACK = 3, ///< as COMMON, and without an operation to migrate
+	PM_FS_RELEASE = 4,  ///< a page that is written to gets private data, which its own operation gives up only once the page is on the device
+	PM_NR_FS = 5
+};
+
+struct pm_file_options {
+	uint32_t fs;	   ///< enum pm_fs
+	uint64_t device;   ///< handle; 0 for PM_FS_RAM and only there
+	uint64_t size;	   ///< bytes
+	uint64_t capacity; ///< bytes that it can grow to: blocks of the device are set aside; less than `size`: as many as `size`. Ignored for PM_FS_RAM
+};
+/// A file without a name: it lives while its handle is open or an area maps it, and its contents go with it. A new one reads as zeros.
+/// PM_ERR_NO_BLOCK: the device has no room for it in one piece; PM_ERR_LIMIT: larger than 2^32 - 2 pages.
+PM_API PM_NODISCARD enum pm_status pm_file_create(struct pm_machine *m, const struct pm_file_options *options, uint64_t *ret);
+/// Gives the handle up. PM_ERR_HANDLE.
+PM_API PM_NODISCARD enum pm_status pm_file_close(struct pm_machine *m, uint32_t cpu, uint64_t file);
+
+/// Buffered transfers at any offset. `ret` gets the bytes that were done, also on failure (PM_ERR_IO, out of memory). A read ends at the end of the file,
+/// with PM_OK; a write beyond it makes the file longer, up to its capacity (PM_ERR_LIMIT). `bytes` NULL: the pages are
+/// read or dirtied without their contents, which also works where the machine has none (PM_ERR_NO_CONTENTS otherwise).
+PM_API PM_NODISCARD enum pm_status pm_file_read(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, void *bytes, size_t n, size_t *ret);
+PM_API PM_NODISCARD enum pm_status pm_file_write(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, const void *bytes, size_t n, size_t *ret);
+/// Makes the file shorter (pages beyond are unmapped everywhere, private copies too) or longer (by zeros). PM_ERR_LIMIT. PM_ERR_INTR: the size is
+/// set, pages beyond it are still being given back: call again.
+PM_API PM_NODISCARD enum pm_status pm_file_truncate(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t size);
+/// Writes the dirty pages of [offset, offset + length) out, and waits for that if `wait`. PM_ERR_IO: a page could not be written and is still dirty.
+PM_API PM_NODISCARD enum pm_status pm_file_sync(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, uint64_t length, bool wait);
+/// Drops the pages of the range that are clean, not mapped and not in use. `ret` gets how many.
+PM_API PM_NODISCARD enum pm_status pm_file_drop(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, uint64_t length, uint64_t *ret);
+/// The frame that caches the page at `offset`. PM_ERR_FAULT: none does.
+PM_API PM_NODISCARD enum pm_status pm_file_frame(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, uint64_t *ret);
+
+struct pm_file_info {
+	uint32_t fs;
+	uint64_t size;		///< bytes
+	uint64_t capacity;	///< bytes
+	uint64_t device;	///< handle; 0: none
+	uint64_t first_block;	///< of its part of the device
+	uint64_t nr_pages;	///< in the page cache
+	uint64_t nr_dirty;	///< pages known to be dirty; a page-table entry may know of more
+	uint64_t nr_writeback;	///< pages being written out
+	uint64_t nr_buffers;	///< pages with private data
+	uint64_t writeouts;	///< pages written out so far
+	uint64_t areas;		///< areas that map it
+};
+PM_API PM_NODISCARD enum pm_status pm_file_info(struct pm_machine *m, uint32_t cpu, uint64_t file, struct pm_file_info *ret);
+
+/// Direct I/O: a transfer between the pinned frame and the page of the file at `offset` (a multiple of the page size, below its size), past
+/// the page cache: a dirty cached page is written out first, and a write drops the cached one. `ret` gets a transfer to wait for; pm_unpin()
+/// waits for it too.
+/// PM_ERR_BEYOND; PM_ERR_BUSY: the cached page is in use; PM_ERR_ACCESS: a read into a frame pinned for reading only; PM_ERR_INVAL: PM_FS_RAM.
+PM_API PM_NODISCARD enum pm_status pm_direct_io(struct pm_machine *m, uint32_t cpu, uint64_t pin, uint64_t file, uint64_t offset, uint32_t io, uint64_t *ret);
+/// Waits until a transfer has ended, and gives it up. PM_ERR_IO: it failed. PM_ERR_INTR, PM_ERR_CLOSED: it is still there.
+PM_API PM_NODISCARD enum pm_status pm_direct_wait(struct pm_machine *m, uint32_t cpu, uint64_t transfer);
+
+/// Reclaims up to `nr` frames of a zone (an index as in pm_zone_info()), waiting for transfers where it has to. `ret` gets how many came free; 0 with PM_OK: there
+/// is nothing that could be given up.
+PM_API PM_NODISCARD enum pm_status pm_reclaim(struct pm_machine *m, uint32_t cpu, uint32_t zone, uint64_t nr, uint64_t *ret);
+/// What kswapd does when it is woken: if the zone is below its LOW mark, reclaims until HIGH, or until nothing comes free any more.
+PM_API PM_NODISCARD enum pm_status pm_kswapd(struct pm_machine *m, uint32_t cpu, uint32_t zone, uint64_t *ret);
+/// Reclaims the pages of a range of a space, whether or not they were used lately (madvise MADV_PAGEOUT), and waits for the transfers.
+/// `ret` gets how many frames came free. Pages that are mlocked, pinned, dirty on an ailing device or without swap stay; that is no error.
+PM_API PM_NODISCARD enum pm_status pm_page_out(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, uint64_t *ret);
+
+/// What has happened behind the address spaces of a machine. Pages.
+struct pm_backing_counters {
+	uint64_t file_reads;	///< read from a device into the page cache
+	uint64_t file_writes;	///< written out from it
+	uint64_t swap_reads;
+	uint64_t swap_writes;
+	uint64_t io_errors;	///< failed transfers
+	uint64_t scanned;	///< looked at by reclaim
+	uint64_t reclaimed_file;
+	uint64_t reclaimed_anon;
+	uint64_t activated;	///< found in use by reclaim
+	uint64_t deactivated;	///< aged to an inactive list
+	uint64_t unevictable;	///< found to be mlocked
+	uint64_t waits;		///< times that reclaim waited for a transfer
+	uint64_t truncated;
+	uint64_t dropped;	///< by pm_file_drop()
+};
+PM_API void pm_backing_counters(struct pm_machine *m, struct pm_backing_counters *ret);
+
+/// Pages of a zone on its lists by age: ret[0..5) = inactive and active anonymous, inactive and active file, unevictable.
+PM_API PM_NODISCARD enum pm_status pm_lru_sizes(struct pm_machine *m, uint32_t zone, uint64_t *ret);
 
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 

@@ -298,6 +298,8 @@ static __attribute__((noinline)) enum pm_status why_not_free(struct pm_machine *
 	kind = pm_word_kind(pm_frame_word(pm_frame_of(m, pm_pfn(pfn))));
 	if (kind == PM_FRAME_FREE || kind == PM_FRAME_PCP)
 		return PM_ERR_DOUBLE_FREE;
+	if (kind == PM_FRAME_OWNED)
+		return PM_ERR_OWNED;
 	if (kind == PM_FRAME_USED)
 		return PM_ERR_ORDER;
 	pm_lock(&zone->lock);

@@ -16,7 +16,8 @@ enum pm_frame_kind {
 	PM_FRAME_NONE = 0, ///< not a head: inside a block, or never handed out
 	PM_FRAME_FREE = 1, ///< on a free list of its zone
 	PM_FRAME_PCP = 2,  ///< on a per-CPU list, or on its way there
-	PM_FRAME_USED = 3  ///< allocated
+	PM_FRAME_USED = 3, ///< allocated
+	PM_FRAME_OWNED = 4 ///< allocated, and counted by phys/page.h: only its last reference frees it
 };
 
 /// Links of a list. (Z) on a free list, (L) = the per-CPU list's lock on a per-CPU list.
@@ -83,6 +84,12 @@ static inline uint32_t pm_frame_word(const struct pm_frame *frame)
 static inline void pm_frame_set_word(struct pm_frame *frame, uint32_t word)
 {
 	atomic_store_explicit(&frame->word, word, memory_order_relaxed);
+}
+
+/// Is the block in somebody's hands, with or without an owner of its own?
+static inline bool pm_word_in_use(uint32_t word)
+{
+	return pm_word_kind(word) >= PM_FRAME_USED;
 }
 
 /// Claims the right to free a used block, whose word was read as `word`: of several threads that try, one succeeds.

@@ -334,6 +334,8 @@ void pm_machine_destroy(struct pm_machine *m)
 {
 	if (!m)
 		return;
+	if (m->memory_destroy)
+		m->memory_destroy(m);
 	if (m->tables.frames)
 		munmap(m->tables.frames, m->frames_bytes);
 	if (m->tables.pageblocks)

@@ -188,7 +188,7 @@ enum pm_status pm_frame_info(struct pm_machine *m, uint64_t pfn, struct pm_frame
 	ret->state = PM_STATE_UNPLACED;
 	if (!word)
 		return PM_OK;
-	ret->state = pm_word_kind(word) == PM_FRAME_USED ? PM_STATE_USED : PM_STATE_PCP;
+	ret->state = pm_word_in_use(word) ? PM_STATE_USED : PM_STATE_PCP;
 	ret->head = head.v;
 	ret->order = pm_word_order(word);
 	ret->migratetype = pm_word_migratetype(word);
@@ -215,6 +215,8 @@ static struct seen_block block_at(const struct pm_machine *m, uint64_t pfn)
 	word = pm_frame_word(&m->tables.frames[pfn]);
 	if (pm_word_kind(word) == PM_FRAME_NONE)
 		return (struct seen_block){ pfn, 0, PM_STATE_UNPLACED, 0 };
+	if (pm_word_in_use(word))
+		return (struct seen_block){ pfn, pm_word_order(word), PM_STATE_USED, pm_word_migratetype(word) };
 	return (struct seen_block){ pfn, pm_word_order(word), (enum pm_frame_state)(PM_STATE_UNPLACED + (int)pm_word_kind(word)), pm_word_migratetype(word) };
 }
 
@@ -349,6 +351,8 @@ enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag)
 	if (!pm_zone_of(m, pfn))
 		return PM_ERR_RANGE;
 	frame = pm_frame_of(m, pm_pfn(pfn));
+	if (pm_word_kind(pm_frame_word(frame)) == PM_FRAME_OWNED)
+		return PM_ERR_OWNED;
 	if (pm_word_kind(pm_frame_word(frame)) != PM_FRAME_USED)
 		return PM_ERR_ORDER;
 	atomic_store_explicit(&frame->tag, tag, memory_order_relaxed); /* relaxed: the owner's own number */

@@ -3,6 +3,7 @@
 #ifndef PM_PHYS_MACHINE_H
 #define PM_PHYS_MACHINE_H
 
+#include "base/host.h"
 #include "base/lock.h"
 #include "phys/list.h"
 
@@ -119,6 +120,17 @@ struct pm_machine {
 	uint64_t *placed;
 	size_t frames_bytes;	 ///< (C) mapped for the frame table
 	size_t pageblocks_bytes; ///< (C)
+
+	/* ---- frames with owners: NULL until pm_memory_enable(), (C) then ---- */
+	struct pm_page *pages; ///< [nr_frames], phys/page.h
+	char *arena;	       ///< contents of the frames; NULL: there are none
+	int arena_fd;	       ///< of a shared arena; -1: none
+	struct pm_host host;   ///< memory for our own objects
+	struct pm_virt *virt;  ///< virt/virt.h: address spaces, reverse maps, pins
+	struct pm_back *back;  ///< back/back.h: files, devices, reclaim
+	/// What pm_memory_enable() adds to pm_machine_destroy() and pm_machine_validate(): those are in this folder, what they call is below it.
+	void (*memory_destroy)(struct pm_machine *m);
+	enum pm_status (*memory_validate)(struct pm_machine *m, char *message, size_t size);
 };
 
 static inline struct pm_pageblock *pm_pageblock_of(const struct pm_machine *m, struct pm_pfn pfn)

@@ -31,7 +31,7 @@ bool pm_pageblock_count(struct pm_machine *m, const struct pm_zone *zone, struct
 			nr = PM_PAGEBLOCK_NR_PAGES - i;
 		if (kind == PM_FRAME_FREE)
 			ret->nr_free += nr;
-		else if (kind == PM_FRAME_USED && pm_word_migratetype(word) == PM_MT_MOVABLE)
+		else if (pm_word_in_use(word) && pm_word_migratetype(word) == PM_MT_MOVABLE)
 			ret->nr_movable += nr;
 		i += nr;
 	}

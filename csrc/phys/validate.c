@@ -194,7 +194,7 @@ static bool walk_frames(struct audit *a, struct pm_zone *zone)
 				unplaced++;
 				continue;
 			}
-			if (pm_word_kind(word) != PM_FRAME_USED)
+			if (!pm_word_in_use(word))
 				return wrong(a, "frame %" PRIu64 " is marked %s but on no list", pfn, pm_word_kind(word) == PM_FRAME_FREE ? "free" : "per-CPU");
 			if (!claim(a, zone, pfn, pm_word_order(word), "an allocated block"))
 				return false;
@@ -265,5 +265,7 @@ enum pm_status pm_machine_validate(struct pm_machine *m, char *message, size_t s
 		right = walk_lists(&a, zone) && walk_frames(&a, zone) && check_counts(&a, zone) && check_plenty(&a, zone);
 	}
 	free(a.seen);
-	return right ? PM_OK : PM_ERR_CORRUPT;
+	if (!right)
+		return PM_ERR_CORRUPT;
+	return m->memory_validate ? m->memory_validate(m, message, size) : PM_OK;
 }
