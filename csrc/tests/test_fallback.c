@@ -145,6 +145,28 @@ static void a_claim_boosts_the_watermarks(void)
 	rig_destroy(m);
 }
 
+/// The boost grows by a pageblock a claim, up to its share of HIGH.
+static void a_boost_has_a_limit(void)
+{
+	struct pm_settings settings = rig_bare();
+	struct pm_machine *m;
+	uint64_t i, most;
+
+	settings.min_free_kbytes = PM_PAGE_SIZE / 1024 * 600;
+	m = mixed(settings);
+	most = rig_zone(m, 0).wmark[2] * 15000 / 10000;
+	REQUIRE(most > PB);
+	for (i = 1; i <= 8; i++) {
+		rig_free_range(m, 2 * PB + 16 * i, 2 * PB + 16 * i + 16);
+		CHECK(rig_alloc(m, 0, PM_GFP_ATOMIC | PM_GFP_MEMALLOC) != UINT64_MAX);
+		CHECK(rig_zone(m, 0).watermark_boost <= most);
+		while (rig_alloc(m, 0, RIG_UNMOVABLE | PM_GFP_MEMALLOC) != UINT64_MAX)
+			;
+	}
+	CHECK_EQ(rig_zone(m, 0).watermark_boost, most);
+	rig_destroy(m);
+}
+
 /// With defrag_mode a request rather turns to whole pageblocks than mix one, and mixes only as the last resort.
 static void defrag_mode(void)
 {
@@ -212,6 +234,7 @@ int main(void)
 	RUN(frames_unlike_do_not);
 	RUN(small_movable_requests_do_not_claim);
 	RUN(a_claim_boosts_the_watermarks);
+	RUN(a_boost_has_a_limit);
 	RUN(defrag_mode);
 	RUN(defrag_mode_below_low);
 	RUN(normal_turns_to_dma32_before_it_mixes);

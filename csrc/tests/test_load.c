@@ -56,6 +56,7 @@ static void per_cpu_lists(void)
 	CHECK_EQ(pm_load_pcp(m, 1, 0, 50, 5, 63), PM_OK);
 	CHECK_EQ(rig_pcp(m, 1, 0).high, 50);
 	CHECK_EQ(rig_pcp(m, 1, 0).alloc_factor, 5);
+	CHECK_EQ(rig_pcp(m, 1, 0).free_count, 63);
 	rig_destroy(m);
 }
 

@@ -127,6 +127,9 @@ static void active_reclaim_keeps_short_lists(void)
 	CHECK_EQ(rig_pcp(m, 0, 0).count, (63 << 2) - 1);
 	REQUIRE(pm_free_bulk(m, 0, 0, 200, pfns + (63 << 2) - 1, &n) == PM_OK);
 	CHECK(rig_pcp(m, 0, 0).count < 63 << 2);
+	CHECK_EQ(pm_load_pcp(m, 0, 0, 8000, 0, 0), PM_OK);
+	CHECK_EQ(pm_free(m, 0, pfns[511], 0), PM_OK);
+	CHECK_EQ(rig_pcp(m, 0, 0).high, 8000 - 63);
 	CHECK_EQ(pm_set_reclaim_active(m, 1, true), PM_ERR_INVAL);
 	rig_destroy(m);
 }
@@ -146,6 +149,11 @@ static void high_orders_in_a_row_go_back(void)
 		CHECK_EQ(pm_drain(m, PM_ALL_CPUS), PM_OK);
 		REQUIRE(pm_free_bulk(m, 0, order, n, pfns, &n) == PM_OK);
 		CHECK(rig_pcp(m, 0, 0).count < 800);
+		/* One alone does not: what the lists have learnt stays. */
+		REQUIRE(pm_alloc_bulk(m, 0, order, RIG_UNMOVABLE, 1, pfns, &n) == PM_OK);
+		CHECK_EQ(pm_load_pcp(m, 0, 0, 8000, 0, 0), PM_OK);
+		CHECK_EQ(pm_free(m, 0, pfns[0], order), PM_OK);
+		CHECK_EQ(rig_pcp(m, 0, 0).high, 8000);
 		rig_destroy(m);
 	}
 }
@@ -297,6 +305,84 @@ static void lists_shorter_than_a_batch(void)
 	rig_destroy(m);
 }
 
+/// A refill doubles only as far as the lists have room, less one batch.
+static void a_refill_leaves_room(void)
+{
+	static const uint64_t refilled[] = { 63, 63 + 126, 63 + 126 + 137 };
+	struct pm_settings settings;
+	struct pm_machine *m;
+	uint64_t i;
+	int k;
+
+	pm_settings_default(&settings);
+	settings.pcp_high_min = 200;
+	settings.pcp_high_max = 200;
+	m = rig_one_zone(262144, 1, settings);
+	for (k = 0; k < 3; k++) {
+		for (i = rig_counters(m).alloc; i <= (k ? refilled[k - 1] : 0); i++)
+			CHECK(rig_alloc(m, 0, RIG_MOVABLE) != UINT64_MAX);
+		CHECK_EQ(rig_counters(m).pcp_refill, refilled[k]);
+	}
+	rig_destroy(m);
+}
+
+/// Many blocks in one call leave a machine as the same blocks in as many calls do.
+static void bulk_is_like_one_by_one(void)
+{
+	static uint64_t a_pfns[600], b_pfns[600];
+	struct pm_settings settings;
+	struct pm_machine *a, *b;
+	struct pm_pcp_info x, y;
+	size_t n, i, k;
+
+	pm_settings_default(&settings);
+	settings.pcp_batch = 10;
+	settings.pcp_high_min = 40;
+	settings.pcp_high_max = 100;
+	a = rig_one_zone(65536, 1, settings);
+	b = rig_one_zone(65536, 1, settings);
+	for (k = 1; k < 600; k += 7) {
+		REQUIRE(pm_alloc_bulk(a, 0, 0, RIG_MOVABLE, k, a_pfns, &n) == PM_OK);
+		for (i = 0; i < k; i++)
+			b_pfns[i] = rig_alloc(b, 0, RIG_MOVABLE);
+		CHECK(memcmp(a_pfns, b_pfns, k * sizeof(*a_pfns)) == 0);
+		REQUIRE(pm_free_bulk(a, 0, 0, k, a_pfns, &n) == PM_OK);
+		for (i = 0; i < k; i++)
+			CHECK_EQ(pm_free(b, 0, b_pfns[i], 0), PM_OK);
+		x = rig_pcp(a, 0, 0);
+		y = rig_pcp(b, 0, 0);
+		CHECK(memcmp(&x, &y, sizeof(x)) == 0);
+		CHECK_EQ(rig_counters(a).pcp_drain, rig_counters(b).pcp_drain);
+		CHECK_EQ(rig_counters(a).free, rig_counters(b).free);
+	}
+	rig_destroy(a);
+	rig_destroy(b);
+}
+
+/// A drain takes as many blocks as it was asked for, also of a run that would make a larger block.
+static void a_drain_takes_no_more(void)
+{
+	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, 4 * PB };
+	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .nr_cpus = 1, .start = PM_START_UNPLACED, .settings = rig_bare() };
+	const uint64_t pfns[] = { 7, 6, 5, 4, 3, 2, 1, 0 };
+	const uint8_t orders[8] = { 0 }, places[] = { 2, 2, 2, 2, 2, 2, 2, 2 }, types[] = { 1, 1, 1, 1, 1, 1, 1, 1 };
+	const uint16_t cpus[8] = { 0 };
+	struct pm_machine *m;
+	size_t n;
+
+	layout.settings.pcp = 1;
+	layout.settings.pcp_high_min = 5;
+	layout.settings.pcp_high_max = 5;
+	m = rig_create(&layout);
+	REQUIRE(pm_load_blocks(m, 8, pfns, orders, places, types, cpus, &n) == PM_OK);
+	CHECK_EQ(pm_load_pcp(m, 0, 0, 5, 0, 0), PM_OK);
+	CHECK_EQ(pm_decay_pcp(m, 0), PM_OK);
+	CHECK_EQ(rig_pcp(m, 0, 0).count, 5);
+	CHECK_EQ(rig_frame(m, 2).state, PM_STATE_FREE);
+	CHECK_EQ(rig_frame(m, 3).state, PM_STATE_PCP);
+	rig_destroy(m);
+}
+
 /// A block counts with all its frames: the second huge one is too much for these lists.
 static void huge_blocks_fill_the_lists(void)
 {
@@ -399,6 +485,9 @@ int main(void)
 	RUN(one_by_one_is_like_bulk);
 	RUN(arguments);
 	RUN(lists_shorter_than_a_batch);
+	RUN(a_refill_leaves_room);
+	RUN(bulk_is_like_one_by_one);
+	RUN(a_drain_takes_no_more);
 	RUN(huge_blocks_fill_the_lists);
 	RUN(reclaim_ends_a_boost);
 	RUN(frees_do_not_wait_for_a_busy_zone);

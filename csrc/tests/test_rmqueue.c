@@ -92,7 +92,7 @@ static void own_blocks(void)
 {
 	struct pm_machine *m = rig_one_zone(2 * PB, 1, rig_bare());
 
-	CHECK(has_own(m, 0, PM_MT_MOVABLE) && has_own(m, PB_ORDER + 1, PM_MT_MOVABLE));
+	CHECK(has_own(m, 0, PM_MT_MOVABLE) && has_own(m, PB_ORDER, PM_MT_MOVABLE));
 	CHECK(!has_own(m, 0, PM_MT_UNMOVABLE));
 	rig_fill(m, 2 * PB, RIG_MOVABLE);
 	CHECK(!has_own(m, 0, PM_MT_MOVABLE));
