@@ -228,7 +228,6 @@ def test_too_little_memory_is_an_error_for_whom_it_hits_and_no_more() -> None:
                 written += 5 * PAGE
         except OutOfMemoryError as error:
             failed.append(number)
-            assert error.details["done"] % PAGE == 0
             written += error.details["done"]
         assert space.read(addr, written) == bytes([number + 1]) * written
         # All keep what they have until nobody goes on.
