@@ -167,6 +167,12 @@ def thread_safety() -> None:
 
 
 @job
+def models() -> None:
+    """The Promela models of two protocols, checked with spin; and that planted bugs are found."""
+    run(sys.executable, "tools/models.py")
+
+
+@job
 def fuzz() -> None:
     """Fuzz the parsers and operation sequences for FUZZ_SECONDS (60) in all."""
     make("fuzz", f"FUZZ_SECONDS={os.environ.get('FUZZ_SECONDS', '60')}")
