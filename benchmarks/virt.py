@@ -1,4 +1,4 @@
-"""Address spaces beside the host kernel's own, on the same machine in the same run: `python -m benchmarks.virt [--quick]`.
+"""Address spaces beside the host kernel's own, in the same run: `python -m benchmarks.virt [--quick]`.
 
 Times are CPU time of the thread at work (user and system). In a round every measure takes its turn; a ratio is the
 median over the rounds of the ratio within a round.
@@ -7,8 +7,8 @@ median over the rounds of the ratio within a round.
   range (and, as `fault.calls.per_kernel`, by one `pm_write` a page), the kernel's by a store to each page of an mmap.
   Pages of 4 KiB on both sides (no huge pages); both have their memory already, and zero it.
 - fork: a space with 1 GiB of touched anonymous memory; the kernel's by fork(2) of a process with as much.
-- access: an 8-byte read from page after page; with the epoch, a fence, or a lock a CPU as what a flush waits for. A whole
-  page copied out of a space, beside process_vm_readv(2), the kernel's way to do so by page table.
+- access: an 8-byte read from page after page; with the epoch, a fence, or a lock a CPU as what a flush waits for. A
+  whole page copied out of a space, beside process_vm_readv(2), the kernel's way to do so by page table.
 - rmap: for a page that 1 to 1,000 forked spaces map, a walk's time for each mapping; for a page of one child's own,
   the walk's time while as many others live.
 """
@@ -61,7 +61,12 @@ def print_all(samples: Samples) -> None:
         "Beside the kernel",
         ["", "pymigrate", "kernel", "ratio"],
         [
-            ["fault, ns a page", middle("fault_core"), middle("fault_kernel"), ratio(samples, "fault_core", "fault_kernel")],
+            [
+                "fault, ns a page",
+                middle("fault_core"),
+                middle("fault_kernel"),
+                ratio(samples, "fault_core", "fault_kernel"),
+            ],
             [
                 "fault, a call a page, ns",
                 middle("fault_core_calls"),
@@ -74,7 +79,12 @@ def print_all(samples: Samples) -> None:
                 middle("fork_kernel") / 1e6,
                 ratio(samples, "fork_core", "fork_kernel"),
             ],
-            ["page copied out, ns", middle("page_core"), middle("page_kernel"), ratio(samples, "page_core", "page_kernel")],
+            [
+                "page copied out, ns",
+                middle("page_core"),
+                middle("page_kernel"),
+                ratio(samples, "page_core", "page_kernel"),
+            ],
         ],
     )
     table(
@@ -96,7 +106,9 @@ def print_all(samples: Samples) -> None:
     figure("access.page.per_kernel", ratio(samples, "page_core", "page_kernel"), "ratio")
     figure("rmap.walk.per_mapping.ns", middle(f"rmap_shared {FORKS[-1]}"), "ns")
     figure("rmap.walk.shared.1_to_1000", ratio(samples, f"rmap_shared {FORKS[-1]}", f"rmap_shared {FORKS[1]}"), "ratio")
-    figure("rmap.walk.private.1_to_1000", ratio(samples, f"rmap_private {FORKS[-1]}", f"rmap_private {FORKS[0]}"), "ratio")
+    figure(
+        "rmap.walk.private.1_to_1000", ratio(samples, f"rmap_private {FORKS[-1]}", f"rmap_private {FORKS[0]}"), "ratio"
+    )
 
 
 @click.command()

@@ -1,8 +1,8 @@
 /// A set of intervals [start, last] of 64-bit numbers: which of them meet a given one? A treap by (start, order of insertion) in which
 /// every node knows the largest `last` below it. Nodes live in their owners. Not locked: the owner of the tree says what guards it.
 ///
-/// Intervals with the same start come in the order in which they were inserted. The reverse map relies on it: a child's VMA is inserted
-/// after its parent's, so a walk visits it later.
+/// Intervals with the same start come in the order in which they were inserted. The reverse map relies on it: while a fork copies
+/// entries, the child's area is behind its parent's, so a walk visits it later.
 #ifndef PM_BASE_INTERVAL_H
 #define PM_BASE_INTERVAL_H
 

@@ -565,7 +565,7 @@ struct pm_rmap_entry {
 	uint64_t addr;
 };
 /// Every place where the frame is mapped, by the reverse map: at most n into `entries`; `ret` gets how many there are. A child comes after its
-/// parent. `ret_visited` (may be NULL) gets how many areas had to be looked at.
+/// parent, as long as the parent's area is as it was at the fork. `ret_visited` (may be NULL) gets how many areas had to be looked at.
 PM_API PM_NODISCARD enum pm_status pm_rmap(struct pm_machine *m, uint32_t cpu, uint64_t pfn, size_t n, struct pm_rmap_entry *entries, size_t *ret, uint64_t *ret_visited);
 
 /// What has happened in the address spaces of a machine.

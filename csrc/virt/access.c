@@ -58,12 +58,14 @@ PM_ACCESS_INLINE bool is_write(enum access_kind kind)
 PM_ACCESS_INLINE bool mark(_Atomic uint64_t *entry, uint64_t pte, bool write)
 {
 	uint64_t need = pm_pte_need(write), bits = pm_pte_mark(write);
+	struct pm_pfn pfn = pm_pte_pfn(pte);
 
 	while ((pte & bits) != bits) {
 		/* Acquire, as pm_pte_load(), since a failure reads the entry anew. */
 		if (atomic_compare_exchange_weak_explicit(entry, &pte, pte | bits, memory_order_acq_rel, memory_order_acquire))
 			return true;
-		if ((pte & need) != need)
+		/* The mark has to land on the frame that is touched. */
+		if ((pte & need) != need || !pm_pfn_eq(pm_pte_pfn(pte), pfn))
 			return false;
 	}
 	return true;

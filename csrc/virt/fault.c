@@ -388,6 +388,9 @@ enum pm_status pm_fault(struct pm_call *call, struct pm_space *space, uint64_t a
 	return status;
 }
 
+/// How many faults a call with signals to look after takes at a time.
+enum { PM_POPULATE_FAULTS = 8192 };
+
 /// Is the page at `addr` there, as its area lets it be accessed?
 static bool is_there(const struct pm_space *space, uint64_t addr, bool write)
 {
@@ -401,6 +404,7 @@ enum pm_status pm_populate(struct pm_call *call, struct pm_space *space, uint64_
 {
 	enum pm_status status = PM_OK;
 	uint64_t addr = start;
+	uint32_t faults = 0;
 
 	while (addr < end && !status) {
 		struct pm_vma *vma;
@@ -421,6 +425,9 @@ enum pm_status pm_populate(struct pm_call *call, struct pm_space *space, uint64_
 			write = (vma->prot & PM_PROT_WRITE) && !vma->shared;
 			if (is_there(space, addr, write))
 				addr += PM_PAGE_SIZE;
+			/* A caller with signals gets his turn. Faults are counted, not pages: called again it gets further. */
+			else if (call->limited && faults++ == PM_POPULATE_FAULTS)
+				status = PM_ERR_INTR;
 			else
 				status = pm_fault_locked(call, space, addr, write ? PM_FAULT_WRITE : 0);
 		}
