@@ -1,8 +1,15 @@
 """When each CPU's vmstat timer ran, so that its per-CPU lists decay in a simulation when they did in the kernel.
 
-The timer runs once a second, rounded to whole jiffies, and no event names it. But where it had something to drain,
-the recording has a burst of drains by a thread that was not freeing. From those the phase of each timer follows; where
-none is near a second's point, the timer is taken to have run there with nothing to do.
+The timer runs once a second, and no event names it. But where it had something to drain, the recording has a burst of
+drains by a thread that was not freeing. From those the phase of each timer follows; where none is near a second's point,
+the timer is taken to have run there with nothing to do.
+
+The kernel's timer wheel rounds up to its own grain (8 jiffies, or 64), which does not divide a second. So a timer is late
+by another amount each second, and the amounts repeat after at most 8 of them, whatever the jiffy. A second without a
+burst is taken to be as late as those that stand at its place among the 8; failing such, among 4, 2, or all.
+
+Where a burst drains more than one run may, the timer's work ran twice: the kernel's watcher of idle timers (the vmstat
+shepherd) queues it again when it looks while the work runs, for then it is not pending.
 """
 
 from __future__ import annotations
@@ -18,6 +25,10 @@ SECOND_NS = 1_000_000_000
 BURST_NS = 5_000_000
 # How far a burst may be from its second's point and still be the timer's.
 NEAR_NS = 60_000_000
+# The lateness of a timer repeats after so many seconds: what 8 or 64 jiffies and a second of 100, 250, 300 or 1000 of them share.
+CYCLES = (8, 4, 2, 1)
+# A run goes on although other threads drain or preempt it, but not longer than this.
+RUN_NS = 40_000_000
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -47,20 +58,62 @@ def _phase(ticks: I64) -> int:
     return int((points[best] + int(np.median(offset))) % SECOND_NS)
 
 
+def _lateness(offsets: I64, numbers: I64, wanted: I64) -> I64:
+    """How late each of the `wanted` seconds is, from the `offsets` of the seconds `numbers` whose bursts were seen."""
+    result = np.zeros(len(wanted), np.int64)
+    for at, second in enumerate(wanted.tolist()):
+        for cycle in CYCLES:
+            alike = offsets[numbers % cycle == second % cycle]
+            if len(alike):
+                result[at] = int(np.median(alike))
+                break
+    return result
+
+
 def cpu_ticks(seen: I64, first_ns: int, last_ns: int, *, phase: int) -> I64:
-    """One tick a second from `first_ns` to `last_ns`: a seen one where one is near the second's point, else the point.
+    """One tick a second from `first_ns` to `last_ns`: a seen one where one is near the second's point, else by the others.
 
     Example:
         >>> second = 1_000_000_000
-        >>> seen = np.array([2 * second + 30_000_000])
-        >>> (cpu_ticks(seen, second, 4 * second, phase=10_000_000) / 1e9).tolist()
-        [1.01, 2.03, 3.01]
+        >>> seen = np.array([2 * second + 30_000_000, 3 * second + 22_000_000])
+        >>> (cpu_ticks(seen, second, 6 * second, phase=10_000_000) / 1e9).tolist()
+        [1.022, 2.03, 3.022, 4.03, 5.022]
     """
     points = np.arange(first_ns - (first_ns - phase) % SECOND_NS, last_ns + NEAR_NS, SECOND_NS, dtype=np.int64)
     if len(seen) and len(points):
+        # Every burst has its second, also those before `first_ns`.
+        numbers = np.round((seen - phase) / SECOND_NS).astype(np.int64)
+        offsets = seen - phase - numbers * SECOND_NS
+        near = np.abs(offsets) < NEAR_NS
         nearest = seen[np.abs(points[:, None] - seen[None, :]).argmin(axis=1)]
-        points = np.where(np.abs(nearest - points) < NEAR_NS, nearest, points)
+        guess = points + _lateness(offsets[near], numbers[near], (points - phase) // SECOND_NS)
+        points = np.where(np.abs(nearest - points) < NEAR_NS, nearest, guess)
     return points[(points > first_ns) & (points <= last_ns)]
+
+
+def tick_runs(recording: Recording, cpu: int, ticks: I64) -> I64:
+    """How often the timer's work ran at each tick of a CPU: once, or again where it drained more than one run may.
+
+    A run drains a batch at a time, at most as many batches as refills may grow to, and each may take a block too much.
+    """
+    runs = np.ones(len(ticks), np.int64)
+    events = recording.events
+    low = events.order <= lib.PM_COSTLY_ORDER
+    drain = np.flatnonzero((events.cpu == cpu) & (events.kind == lib.PM_EV_PCPU_DRAIN) & low)
+    times = events.time_ns[drain].astype(np.int64)
+    batches = {info.name: lists.batch for info in recording.zoneinfo for lists in info.pagesets if lists.cpu == cpu}
+    for at, tick in enumerate(ticks.tolist()):
+        part = drain[slice(*np.searchsorted(times, (tick, tick + RUN_NS)))]
+        if not len(part) or int(events.time_ns[part[0]]) != tick:
+            continue
+        part = part[events.tid[part] == events.tid[part[0]]]
+        frames = np.int64(1) << events.order[part].astype(np.int64)
+        for span in recording.zones:
+            inside = (events.pfn[part] >= span.start_pfn) & (events.pfn[part] < span.start_pfn + span.spanned)
+            most = (batches.get(span.name, 0) + 1) << lib.PM_PCP_SCALE_MAX
+            if batches.get(span.name, 0) > 1:
+                runs[at] = max(runs[at], -(-int(frames[inside].sum()) // most))
+    return runs
 
 
 def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.uint16]]:
@@ -82,6 +135,7 @@ def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.u
         cpu_ticks(ticks, first_ns, last_ns, phase=other if phase is None else phase)
         for ticks, phase in zip(seen, phases, strict=True)
     ]
+    parts = [np.repeat(ticks, tick_runs(recording, cpu, ticks)) for cpu, ticks in enumerate(parts)]
     times = np.concatenate(parts)
     cpus = np.repeat(np.arange(recording.cpus, dtype=np.uint16), [len(part) for part in parts])
     order = np.argsort(times, kind="stable")
