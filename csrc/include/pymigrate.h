@@ -560,6 +560,7 @@ struct pm_simulation_stats {
 	uint64_t split;		 ///< blocks split because the kernel freed them in pieces
 	uint64_t refused;	 ///< of `unresolved`: frees of what we do not hold
 	uint64_t decays;	 ///< times that a CPU's lists decayed
+	uint64_t decays_skipped; ///< quiet ticks (PM_TICK_DECAY_QUIET) that would have drained something with us
 	uint64_t moved;		 ///< blocks moved by compaction
 	uint64_t not_moved;	 ///< recorded moves of a block that is not at that place with us, or finds no room
 	uint64_t compaction_drains; ///< times that compaction drained a CPU's lists of a zone
@@ -577,7 +578,9 @@ PM_API PM_NODISCARD enum pm_status pm_simulation_place(struct pm_simulation *sim
 enum pm_tick {
 	PM_TICK_DECAY = 0,	  ///< a CPU's timer runs, and its lists decay (pm_decay_pcp)
 	PM_TICK_RECLAIM_BEGIN = 1, ///< kswapd begins to reclaim in every zone
-	PM_TICK_RECLAIM_END = 2	  ///< it sleeps again, and the zones' boosts go with it
+	PM_TICK_RECLAIM_END = 2,  ///< it sleeps again, and the zones' boosts go with it
+	PM_TICK_DECAY_QUIET = 3,  ///< a CPU's timer is due but drained nothing: where its lists have something to drain, it has not run
+	PM_NR_TICKS = 4
 };
 
 /// The background over time: n ticks in order of time, their kinds (enum pm_tick), and the CPU of each decay. Copied; replaces earlier ones.

@@ -34,8 +34,9 @@ enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocation
 	sim->nr_allocations = nr_allocations;
 	sim->placed = malloc(((size_t)nr_allocations + 1) * sizeof(*sim->placed));
 	sim->compactions = calloc(m->nr_cpus, sizeof(*sim->compactions));
+	sim->drains = calloc(m->nr_cpus, sizeof(*sim->drains));
 	sim->skip = calloc(m->nr_pageblocks, 1);
-	if (!sim->placed || !sim->compactions || !sim->skip) {
+	if (!sim->placed || !sim->compactions || !sim->drains || !sim->skip) {
 		pm_simulation_destroy(sim);
 		return PM_ERR_NOMEM;
 	}
@@ -53,6 +54,7 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	pm_simulation_forget_scatters(sim);
 	free(sim->ticks);
 	free(sim->skip);
+	free(sim->drains);
 	free(sim->compactions);
 	free(sim);
 }
@@ -168,6 +170,27 @@ static void play_compaction_free(struct pm_simulation *sim, const struct pm_even
 	sim->stats.not_moved += !moved;
 }
 
+/// The end of a drain: what another CPU said meanwhile about a lack of memory is reconsidered with what was drained.
+static void end_drain(struct pm_simulation *sim, uint32_t cpu)
+{
+	struct pm_zone *zone = sim->drains[cpu].zone;
+
+	sim->drains[cpu].zone = NULL;
+	if (zone->nr_drain == sim->drains[cpu].nr_drain)
+		return;
+	if (atomic_load_explicit(&zone->below_high, memory_order_relaxed) && /* relaxed: one thread */
+	    pm_watermark_ok(zone, 0, pm_watermark(zone, PM_WMARK_HIGH), PM_ZONE_MOVABLE, 0))
+		atomic_store_explicit(&zone->below_high, 0, memory_order_relaxed);
+}
+
+bool pm_simulation_free_block(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, uint32_t order)
+{
+	struct pm_zone *zone = &sim->m->zone[sim->m->tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER].zone];
+
+	sim->drains[cpu] = (struct pm_sim_drain){ zone, zone->nr_drain };
+	return pm_free(sim->m, cpu, pfn, order) == PM_OK;
+}
+
 static void play_free(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
 	uint32_t id = ev->allocation[i], order = (uint32_t)ev->order[i], offset;
@@ -188,7 +211,7 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 		done = order <= placed->order && offset + (1u << order) <= 1u << placed->order &&
 		       pm_simulation_free_scattered(sim, ev->cpu[i], placed->ours, offset, order);
 	} else if (PM_LIKELY(placed->order == order)) {
-		done = pm_free(sim->m, ev->cpu[i], placed->ours, order) == PM_OK;
+		done = pm_simulation_free_block(sim, ev->cpu[i], placed->ours, order);
 		placed->ours = PM_NIL_PFN;
 	} else {
 		done = order < placed->order && offset < 1u << placed->order && (offset & ((1u << order) - 1)) == 0 &&
@@ -205,7 +228,7 @@ enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, cons
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (cpus[i] >= sim->m->nr_cpus || kinds[i] > PM_TICK_RECLAIM_END || (i && times_ns[i] < times_ns[i - 1]))
+		if (cpus[i] >= sim->m->nr_cpus || kinds[i] >= PM_NR_TICKS || (i && times_ns[i] < times_ns[i - 1]))
 			return PM_ERR_INVAL;
 	ticks = malloc((n + 1) * sizeof(*ticks));
 	if (!ticks)
@@ -227,6 +250,22 @@ static void set_reclaiming(struct pm_simulation *sim, bool active)
 		PM_ASSERT(pm_set_reclaim_active(sim->m, z, active) == PM_OK);
 }
 
+/// Would a decay of a CPU's lists drain nothing?
+static bool nothing_to_decay(struct pm_simulation *sim, uint32_t cpu)
+{
+	bool nothing = true;
+	uint32_t z;
+
+	for (z = 0; z < sim->m->nr_zones; z++) {
+		struct pm_pcp *pcp = &sim->m->cpu[cpu].pcp[z];
+
+		pm_lock(&pcp->lock);
+		nothing = nothing && pcp->count <= pm_pcp_decayed_high(pcp);
+		pm_unlock(&pcp->lock);
+	}
+	return nothing;
+}
+
 /// Does what is due in the background.
 static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 {
@@ -235,8 +274,10 @@ static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 
 		if (tick->kind == PM_TICK_RECLAIM_END)
 			memset(sim->skip, 0, sim->m->nr_pageblocks);
-		if (tick->kind != PM_TICK_DECAY)
+		if (tick->kind == PM_TICK_RECLAIM_BEGIN || tick->kind == PM_TICK_RECLAIM_END)
 			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN);
+		else if (tick->kind == PM_TICK_DECAY_QUIET && !nothing_to_decay(sim, tick->cpu))
+			sim->stats.decays_skipped++;
 		else if (pm_decay_pcp(sim->m, tick->cpu) == PM_OK)
 			sim->stats.decays++;
 	}
@@ -333,6 +374,8 @@ enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_even
 			prefetch(sim, ev, i + PM_SIMULATE_AHEAD);
 		if (PM_UNLIKELY(sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= ev->time_ns[i]))
 			pass_time(sim, ev->time_ns[i]);
+		if (PM_UNLIKELY(sim->drains[ev->cpu[i]].zone != NULL) && ev->kind[i] != PM_EV_PCPU_DRAIN)
+			end_drain(sim, ev->cpu[i]);
 		if (ev->kind[i] == PM_EV_ALLOC)
 			play_alloc(sim, ev, i);
 		else if (ev->kind[i] == PM_EV_FREE)

@@ -39,6 +39,12 @@ struct pm_sim_scatter {
 /// Tag of such a frame: nothing moves it.
 #define PM_SIM_SCATTER_TAG 0xffffffffu
 
+/// A drain that a free began: it goes on until its CPU does something else.
+struct pm_sim_drain {
+	struct pm_zone *zone; ///< NULL: none under way
+	uint64_t nr_drain;    ///< of the zone, before
+};
+
 struct pm_simulation {
 	struct pm_machine *m;
 	struct pm_sim_placed *placed; ///< [nr_allocations]
@@ -46,6 +52,7 @@ struct pm_simulation {
 	struct pm_simulation_options options;
 	struct pm_simulation_stats stats;
 	struct pm_sim_compaction *compactions; ///< [cpus]
+	struct pm_sim_drain *drains; ///< [cpus]
 	uint8_t *skip; ///< by pageblock: the free scanner found nothing there; forgotten when kswapd goes to sleep
 	struct pm_sim_scatter *scatters; ///< [nr_scatters], room for `room_scatters`
 	uint32_t nr_scatters;
@@ -54,6 +61,9 @@ struct pm_simulation {
 	size_t nr_ticks;
 	size_t next_tick;
 };
+
+/// Frees a whole block of ours, and notes that its CPU may be draining from now on.
+bool pm_simulation_free_block(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, uint32_t order);
 
 /// Serves a request with single frames. False if there are not enough.
 bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint32_t gfp);

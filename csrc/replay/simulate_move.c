@@ -139,5 +139,5 @@ bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, s
 	pm_frame_set_word(pm_frame_of(m, to), word);
 	if (id != 0 && id - 1 < sim->nr_allocations && sim->placed[id - 1].ours == ev->pfn[i])
 		sim->placed[id - 1].ours = to.v;
-	return pm_free(m, ev->cpu[i], ev->pfn[i], order) == PM_OK;
+	return pm_simulation_free_block(sim, ev->cpu[i], ev->pfn[i], order);
 }

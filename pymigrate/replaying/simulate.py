@@ -32,6 +32,7 @@ COUNTS = (
     "split",
     "refused",
     "decays",
+    "decays_skipped",
     "moved",
     "not_moved",
     "compaction_drains",

@@ -32,6 +32,8 @@ RUN_NS = 40_000_000
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 
 
 def seen_ticks(events: Events, cpu: int) -> I64:
@@ -41,8 +43,9 @@ def seen_ticks(events: Events, cpu: int) -> I64:
     time_ns = events.time_ns[index].astype(np.int64)
     drain = kind[1:] == lib.PM_EV_PCPU_DRAIN
     same_thread = tid[1:] == tid[:-1]
-    freeing = same_thread & ((kind[:-1] == lib.PM_EV_FREE) | (kind[:-1] == lib.PM_EV_FREE_BATCHED))
-    in_burst = same_thread & (kind[:-1] == lib.PM_EV_PCPU_DRAIN) & (np.diff(time_ns) < BURST_NS)
+    follows = same_thread & (np.diff(time_ns) < BURST_NS)
+    freeing = follows & ((kind[:-1] == lib.PM_EV_FREE) | (kind[:-1] == lib.PM_EV_FREE_BATCHED))
+    in_burst = follows & (kind[:-1] == lib.PM_EV_PCPU_DRAIN)
     found: I64 = time_ns[1:][drain & ~freeing & ~in_burst]
     return found
 
@@ -70,16 +73,24 @@ def _lateness(offsets: I64, numbers: I64, wanted: I64) -> I64:
     return result
 
 
-def cpu_ticks(seen: I64, first_ns: int, last_ns: int, *, phase: int) -> I64:
+def cpu_ticks(seen: I64, first_ns: int, last_ns: int, *, phase: int) -> tuple[I64, Bools]:
     """One tick a second from `first_ns` to `last_ns`: a seen one where one is near the second's point, else by the others.
+
+    Returns:
+        The ticks, and which of them were seen. Where none was seen, the timer had nothing to do, or did not run: it
+        waits while its CPU sleeps.
 
     Example:
         >>> second = 1_000_000_000
         >>> seen = np.array([2 * second + 30_000_000, 3 * second + 22_000_000])
-        >>> (cpu_ticks(seen, second, 6 * second, phase=10_000_000) / 1e9).tolist()
+        >>> ticks, was_seen = cpu_ticks(seen, second, 6 * second, phase=10_000_000)
+        >>> (ticks / 1e9).tolist()
         [1.022, 2.03, 3.022, 4.03, 5.022]
+        >>> was_seen.tolist()
+        [False, True, True, False, False]
     """
     points = np.arange(first_ns - (first_ns - phase) % SECOND_NS, last_ns + NEAR_NS, SECOND_NS, dtype=np.int64)
+    was_seen = np.zeros(len(points), np.bool_)
     if len(seen) and len(points):
         # Every burst has its second, also those before `first_ns`.
         numbers = np.round((seen - phase) / SECOND_NS).astype(np.int64)
@@ -87,8 +98,10 @@ def cpu_ticks(seen: I64, first_ns: int, last_ns: int, *, phase: int) -> I64:
         near = np.abs(offsets) < NEAR_NS
         nearest = seen[np.abs(points[:, None] - seen[None, :]).argmin(axis=1)]
         guess = points + _lateness(offsets[near], numbers[near], (points - phase) // SECOND_NS)
-        points = np.where(np.abs(nearest - points) < NEAR_NS, nearest, guess)
-    return points[(points > first_ns) & (points <= last_ns)]
+        was_seen = np.abs(nearest - points) < NEAR_NS
+        points = np.where(was_seen, nearest, guess)
+    good = (points > first_ns) & (points <= last_ns)
+    return points[good], was_seen[good]
 
 
 def tick_runs(recording: Recording, cpu: int, ticks: I64) -> I64:
@@ -116,8 +129,8 @@ def tick_runs(recording: Recording, cpu: int, ticks: I64) -> I64:
     return runs
 
 
-def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.uint16]]:
-    """When the timers run after a moment: clocks in order, and the CPU of each.
+def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.uint8], NDArray[np.uint16]]:
+    """When the timers run after a moment: clocks in order, kinds (`enum pm_tick`), and the CPU of each.
 
     Args:
         recording: Whose drains show the timers.
@@ -125,21 +138,24 @@ def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.u
     """
     events = recording.events
     if not len(events):
-        return np.empty(0, np.uint64), np.empty(0, np.uint16)
+        return np.empty(0, np.uint64), np.empty(0, np.uint8), np.empty(0, np.uint16)
     last_ns = int(events.time_ns[-1])
     seen = [seen_ticks(events, cpu) for cpu in range(recording.cpus)]
     phases = [_phase(ticks) if len(ticks) else None for ticks in seen]
     # A CPU whose timer never had anything to do is taken to tick with another.
     other = next((phase for phase in phases if phase is not None), 0)
-    parts = [
-        cpu_ticks(ticks, first_ns, last_ns, phase=other if phase is None else phase)
-        for ticks, phase in zip(seen, phases, strict=True)
-    ]
-    parts = [np.repeat(ticks, tick_runs(recording, cpu, ticks)) for cpu, ticks in enumerate(parts)]
-    times = np.concatenate(parts)
-    cpus = np.repeat(np.arange(recording.cpus, dtype=np.uint16), [len(part) for part in parts])
-    order = np.argsort(times, kind="stable")
-    return times[order].astype(np.uint64), cpus[order]
+    times: list[I64] = []
+    kinds: list[U8] = []
+    for cpu, (bursts, phase) in enumerate(zip(seen, phases, strict=True)):
+        ticks, was_seen = cpu_ticks(bursts, first_ns, last_ns, phase=other if phase is None else phase)
+        runs = tick_runs(recording, cpu, ticks)
+        times.append(np.repeat(ticks, runs))
+        kind = np.where(was_seen, lib.PM_TICK_DECAY, lib.PM_TICK_DECAY_QUIET).astype(np.uint8)
+        kinds.append(np.repeat(kind, runs))
+    cpus = np.repeat(np.arange(recording.cpus, dtype=np.uint16), [len(part) for part in times])
+    clocks = np.concatenate(times)
+    order = np.argsort(clocks, kind="stable")
+    return clocks[order].astype(np.uint64), np.concatenate(kinds)[order], cpus[order]
 
 
 def reclaim_spans(recording: Recording, first_ns: int) -> tuple[U64, U64]:
@@ -163,14 +179,12 @@ def background(
     recording: Recording, first_ns: int, *, decay: bool, kswapd: bool
 ) -> tuple[U64, NDArray[np.uint8], NDArray[np.uint16]]:
     """All that happens in the background after a moment, in order: clocks, kinds (`enum pm_tick`), CPUs."""
-    ticks, cpus = vmstat_ticks(recording, first_ns) if decay else vmstat_ticks(recording, 1 << 62)
+    ticks, decays, cpus = vmstat_ticks(recording, first_ns if decay else 1 << 62)
     begin, end = reclaim_spans(recording, first_ns if kswapd else 1 << 62)
     times = np.concatenate((ticks, begin, end))
-    kinds = np.repeat(
-        np.array([lib.PM_TICK_DECAY, lib.PM_TICK_RECLAIM_BEGIN, lib.PM_TICK_RECLAIM_END], np.uint8),
-        [len(ticks), len(begin), len(end)],
-    )
+    spans = np.array([lib.PM_TICK_RECLAIM_BEGIN, lib.PM_TICK_RECLAIM_END], np.uint8)
+    kinds = np.concatenate((decays, np.repeat(spans, [len(begin), len(end)])))
     where = np.concatenate((cpus, np.zeros(2 * len(begin), np.uint16)))
     # At one moment, the end of one span comes before the beginning of the next.
-    order = np.lexsort((-kinds.astype(np.int8), times))
+    order = np.lexsort((kinds != lib.PM_TICK_RECLAIM_END, times))
     return times[order], kinds[order], where[order]
