@@ -543,7 +543,8 @@ struct pm_simulation;
 /// Which of the kernel's background mechanisms a simulation imitates. All are on in pm_simulation_options_default().
 struct pm_simulation_options {
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
-	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too, to where our free scanner finds room
+	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too
+	uint32_t compaction_hold;  ///< 1: the free blocks in the ranges that it searched are taken to be moved to, and what is left returns at its end
 };
 PM_API void pm_simulation_options_default(struct pm_simulation_options *ret);
 
@@ -563,6 +564,10 @@ struct pm_simulation_stats {
 	uint64_t decays_skipped; ///< quiet ticks (PM_TICK_DECAY_QUIET) that would have drained something with us
 	uint64_t moved;		 ///< blocks moved by compaction
 	uint64_t not_moved;	 ///< recorded moves of a block that is not at that place with us, or finds no room
+	uint64_t no_target;	 ///< of `not_moved`, blocks that found no room
+	uint64_t isolated;	 ///< frames that compaction took from the free lists to move something to them
+	uint64_t returned;	 ///< of these, frames that it gave back unused
+	uint64_t targets_elsewhere; ///< blocks moved to where no recorded scan had looked, because what it found was used up
 	uint64_t compaction_drains; ///< times that compaction drained a CPU's lists of a zone
 };
 

@@ -17,7 +17,7 @@ struct last_event {
 
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1 };
+	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1, .compaction_hold = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -33,10 +33,8 @@ enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocation
 	sim->options = *options;
 	sim->nr_allocations = nr_allocations;
 	sim->placed = malloc(((size_t)nr_allocations + 1) * sizeof(*sim->placed));
-	sim->compactions = calloc(m->nr_cpus, sizeof(*sim->compactions));
 	sim->drains = calloc(m->nr_cpus, sizeof(*sim->drains));
-	sim->skip = calloc(m->nr_pageblocks, 1);
-	if (!sim->placed || !sim->compactions || !sim->drains || !sim->skip) {
+	if (!sim->placed || !sim->drains) {
 		pm_simulation_destroy(sim);
 		return PM_ERR_NOMEM;
 	}
@@ -53,7 +51,6 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	free(sim->placed);
 	pm_simulation_forget_scatters(sim);
 	free(sim->ticks);
-	free(sim->skip);
 	free(sim->drains);
 	free(sim->compactions);
 	free(sim);
@@ -115,8 +112,7 @@ static void play_alloc(struct pm_simulation *sim, const struct pm_events *ev, si
 		note_place(sim, ev->allocation[i], (uint32_t)pfn, (uint32_t)ev->order[i]);
 }
 
-/// The used block that covers a frame of ours: its head in `ret`, and its order; -1 if there is none.
-static int used_order(const struct pm_machine *m, uint32_t pfn, uint32_t *ret)
+int pm_simulation_used_order(const struct pm_machine *m, uint32_t pfn, uint32_t *ret)
 {
 	unsigned int order;
 
@@ -138,7 +134,7 @@ static bool free_piece(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, un
 	uint32_t at = pfn, end = pfn + (1u << order), head;
 
 	while (at < end) {
-		int have = used_order(sim->m, at, &head);
+		int have = pm_simulation_used_order(sim->m, at, &head);
 
 		if (have < 0)
 			return false;
@@ -272,8 +268,6 @@ static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 	while (sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= now_ns) {
 		const struct pm_sim_tick *tick = &sim->ticks[sim->next_tick++];
 
-		if (tick->kind == PM_TICK_RECLAIM_END)
-			memset(sim->skip, 0, sim->m->nr_pageblocks);
 		if (tick->kind == PM_TICK_RECLAIM_BEGIN || tick->kind == PM_TICK_RECLAIM_END)
 			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN);
 		else if (tick->kind == PM_TICK_DECAY_QUIET && !nothing_to_decay(sim, tick->cpu))

@@ -17,14 +17,15 @@ struct pm_sim_tick {
 	uint8_t kind; ///< enum pm_tick
 };
 
-/// What is known of the compaction that runs on a CPU.
+/// The compaction that a thread is at.
 struct pm_sim_compaction {
-	int32_t order;	     ///< -1: of everything
-	uint32_t start;	     ///< the range that its migrate scanner last took from
-	uint32_t end;
-	uint32_t free_pfn;   ///< where its free scanner looks next, going down; PM_NIL_PFN: at the zone's end
-	uint32_t failed_order; ///< the free scanner found nothing of this order or more
-	uint32_t moved_from; ///< where it first moved something since the last drain; PM_NIL_PFN: nowhere
+	uint32_t tid;
+	int32_t order;		///< -1: of everything
+	uint32_t end;		///< where its migrate scanner stands
+	uint32_t last_migrated; ///< the pageblock from which it last took something to move, since the last drain; PM_NIL_PFN: none
+	uint32_t nr_waiting;	///< frames that it has taken to move them
+	uint32_t nr_held;	///< frames in `held`
+	struct pm_chain held[PM_NR_ORDERS]; ///< blocks to move to, first come first; the frames' links are free, since they are used
 };
 
 /// A request that found no block with us, although the kernel had one (after compaction, say): it gets as many single frames.
@@ -36,8 +37,8 @@ struct pm_sim_scatter {
 /// `ours` of an allocation in single frames: this bit, and its number in `scatters`.
 #define PM_SIM_SCATTERED 0x80000000u
 
-/// Tag of such a frame: nothing moves it.
-#define PM_SIM_SCATTER_TAG 0xffffffffu
+/// Tag of such a frame, and of one that a compaction holds: nothing moves it.
+#define PM_SIM_FIXED_TAG 0xffffffffu
 
 /// A drain that a free began: it goes on until its CPU does something else.
 struct pm_sim_drain {
@@ -51,9 +52,10 @@ struct pm_simulation {
 	uint32_t nr_allocations;
 	struct pm_simulation_options options;
 	struct pm_simulation_stats stats;
-	struct pm_sim_compaction *compactions; ///< [cpus]
+	struct pm_sim_compaction *compactions; ///< [nr_compactions], one a thread, room for `room_compactions`
+	uint32_t nr_compactions;
+	uint32_t room_compactions;
 	struct pm_sim_drain *drains; ///< [cpus]
-	uint8_t *skip; ///< by pageblock: the free scanner found nothing there; forgotten when kswapd goes to sleep
 	struct pm_sim_scatter *scatters; ///< [nr_scatters], room for `room_scatters`
 	uint32_t nr_scatters;
 	uint32_t room_scatters;
@@ -74,10 +76,19 @@ bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint3
 /// Frees the memory behind `scatters`.
 void pm_simulation_forget_scatters(struct pm_simulation *sim);
 
-/// A recorded event of compaction: follows its scanners, and drains a CPU's lists where the kernel does.
+/// The used block that covers a frame of ours: its head in `ret`, and its order; -1 if there is none.
+int pm_simulation_used_order(const struct pm_machine *m, uint32_t pfn, uint32_t *ret);
+
+/// A recorded event of compaction: follows its scanners, holds what they find, and drains a CPU's lists where the kernel does.
 void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_events *ev, size_t i);
 
-/// A recorded free of a frame that migration had emptied: moves the block that stands there with us. False if there is none, or no room.
+/// The compaction of a thread; NULL: it has never compacted.
+struct pm_sim_compaction *pm_simulation_compaction(struct pm_simulation *sim, uint32_t tid);
+
+/// A block to move to: from what the compaction (NULL: none) holds, else from the zone's movable free lists. Nil: no room.
+struct pm_pfn pm_simulation_target(struct pm_simulation *sim, struct pm_zone *zone, struct pm_sim_compaction *c, unsigned int order);
+
+/// A recorded free of a block that migration had emptied: moves what stands there with us. False if that is nothing movable, or there is no room.
 bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, size_t i);
 
 #endif

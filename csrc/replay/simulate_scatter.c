@@ -37,7 +37,7 @@ bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev
 		if (pm_alloc(sim->m, cpu, 0, gfp, &pfn) != PM_OK)
 			break;
 		s->frames[s->nr_left] = (uint32_t)pfn;
-		atomic_store_explicit(&sim->m->tables.frames[pfn].tag, PM_SIM_SCATTER_TAG, memory_order_relaxed); /* relaxed: one thread */
+		atomic_store_explicit(&sim->m->tables.frames[pfn].tag, PM_SIM_FIXED_TAG, memory_order_relaxed); /* relaxed: one thread */
 	}
 	if (s->nr_left == nr) {
 		sim->placed[id] = (struct pm_sim_placed){ PM_SIM_SCATTERED | index, (uint8_t)ev->order[i] };

@@ -35,6 +35,10 @@ COUNTS = (
     "decays_skipped",
     "moved",
     "not_moved",
+    "no_target",
+    "isolated",
+    "returned",
+    "targets_elsewhere",
     "compaction_drains",
 )
 
@@ -59,6 +63,7 @@ def _options(policy: Policy) -> Any:
     lib.pm_simulation_options_default(options)
     changed = policy.settings
     options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
+    options.compaction_hold = changed.get("compaction_hold", options.compaction_hold)
     options.compaction_moves = changed.get("compaction_moves", options.compaction_moves)
     return options
 

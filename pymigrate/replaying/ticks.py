@@ -30,14 +30,31 @@ CYCLES = (8, 4, 2, 1)
 # A run goes on although other threads drain or preempt it, but not longer than this.
 RUN_NS = 40_000_000
 
+# What only a thread that compacts or reclaims does.
+COMPACTION_KINDS = (
+    lib.PM_EV_ISOLATE_FREE,
+    lib.PM_EV_FAST_ISOLATE_FREE,
+    lib.PM_EV_ISOLATE_MIGRATE,
+    lib.PM_EV_MIGRATE_PAGES,
+    lib.PM_EV_COMPACT_BEGIN,
+    lib.PM_EV_TRY_TO_COMPACT,
+    lib.PM_EV_KSWAPD_WAKE,
+    lib.PM_EV_DIRECT_RECLAIM_BEGIN,
+)
+
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 
 
+def _compacting_threads(events: Events) -> NDArray[np.uint32]:
+    """Threads that compact or reclaim: they drain for other reasons than a timer's."""
+    return np.unique(events.tid[np.isin(events.kind, COMPACTION_KINDS)])
+
+
 def seen_ticks(events: Events, cpu: int) -> I64:
-    """Clocks of the bursts of drains on a CPU that no free caused, int64 nanoseconds."""
+    """Clocks of the bursts of drains on a CPU that no free and no compaction caused, int64 nanoseconds."""
     index = np.flatnonzero(events.cpu == cpu)
     kind, tid = events.kind[index], events.tid[index]
     time_ns = events.time_ns[index].astype(np.int64)
@@ -46,7 +63,8 @@ def seen_ticks(events: Events, cpu: int) -> I64:
     follows = same_thread & (np.diff(time_ns) < BURST_NS)
     freeing = follows & ((kind[:-1] == lib.PM_EV_FREE) | (kind[:-1] == lib.PM_EV_FREE_BATCHED))
     in_burst = follows & (kind[:-1] == lib.PM_EV_PCPU_DRAIN)
-    found: I64 = time_ns[1:][drain & ~freeing & ~in_burst]
+    compacting = np.isin(tid[1:], _compacting_threads(events))
+    found: I64 = time_ns[1:][drain & ~freeing & ~in_burst & ~compacting]
     return found
 
 
