@@ -544,6 +544,7 @@ struct pm_simulation;
 struct pm_simulation_options {
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
 	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too
+	uint32_t capture;	   ///< 1: where compaction served a request, the block that it gave is emptied with us and given
 	uint32_t compaction_hold;  ///< 1: the free blocks in the ranges that it searched are taken to be moved to, and what is left returns at its end
 };
 PM_API void pm_simulation_options_default(struct pm_simulation_options *ret);
@@ -558,6 +559,7 @@ struct pm_simulation_stats {
 	uint64_t unresolved;	 ///< frees without a known allocation
 	uint64_t ignored;	 ///< events that say nothing about who asks and who frees
 	uint64_t forced;	 ///< of `allocated`: only from the reserves of urgent requests
+	uint64_t captured;	 ///< of `allocated`: with a block that compaction had emptied
 	uint64_t split;		 ///< blocks split because the kernel freed them in pieces
 	uint64_t refused;	 ///< of `unresolved`: frees of what we do not hold
 	uint64_t decays;	 ///< times that a CPU's lists decayed
@@ -584,8 +586,9 @@ enum pm_tick {
 	PM_TICK_DECAY = 0,	  ///< a CPU's timer runs, and its lists decay (pm_decay_pcp)
 	PM_TICK_RECLAIM_BEGIN = 1, ///< kswapd begins to reclaim in every zone
 	PM_TICK_RECLAIM_END = 2,  ///< it sleeps again, and the zones' boosts go with it
+	PM_TICK_DRAIN_ALL = 4,	  ///< reclaim did not suffice for a request: all CPUs' lists are drained
 	PM_TICK_DECAY_QUIET = 3,  ///< a CPU's timer is due but drained nothing: where its lists have something to drain, it has not run
-	PM_NR_TICKS = 4
+	PM_NR_TICKS = 5
 };
 
 /// The background over time: n ticks in order of time, their kinds (enum pm_tick), and the CPU of each decay. Copied; replaces earlier ones.

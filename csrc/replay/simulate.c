@@ -17,7 +17,7 @@ struct last_event {
 
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1, .compaction_hold = 1 };
+	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1, .compaction_hold = 1, .capture = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -80,11 +80,17 @@ enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const ui
 	return PM_OK;
 }
 
-/// A request that our allocator refused, although the kernel served it, perhaps after reclaim or compaction that we do not imitate: from the
-/// reserves of an urgent request, or in single frames.
+/// A request that our allocator refused, although the kernel served it, perhaps after reclaim or compaction: from what compaction emptied, from
+/// the reserves of an urgent request, or in single frames.
 static bool play_refused(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret)
 {
-	uint32_t gfp = ((ev->gfp[i] & PM_GFP_ALL) | PM_GFP_HIGH) & ~(uint32_t)(PM_GFP_DIRECT_RECLAIM | PM_GFP_NOMEMALLOC);
+	uint32_t gfp;
+
+	if (sim->options.capture && pm_simulation_capture(sim, ev, i, ret)) {
+		sim->stats.captured++;
+		return true;
+	}
+	gfp = ((ev->gfp[i] & PM_GFP_ALL) | PM_GFP_HIGH) & ~(uint32_t)(PM_GFP_DIRECT_RECLAIM | PM_GFP_NOMEMALLOC);
 
 	if (pm_alloc(sim->m, ev->cpu[i], (uint32_t)ev->order[i], gfp, ret) == PM_OK) {
 		sim->stats.forced++;
@@ -270,6 +276,8 @@ static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 
 		if (tick->kind == PM_TICK_RECLAIM_BEGIN || tick->kind == PM_TICK_RECLAIM_END)
 			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN);
+		else if (tick->kind == PM_TICK_DRAIN_ALL)
+			PM_ASSERT(pm_drain(sim->m, PM_ALL_CPUS) == PM_OK);
 		else if (tick->kind == PM_TICK_DECAY_QUIET && !nothing_to_decay(sim, tick->cpu))
 			sim->stats.decays_skipped++;
 		else if (pm_decay_pcp(sim->m, tick->cpu) == PM_OK)

@@ -88,6 +88,16 @@ struct pm_sim_compaction *pm_simulation_compaction(struct pm_simulation *sim, ui
 /// A block to move to: from what the compaction (NULL: none) holds, else from the zone's movable free lists. Nil: no room.
 struct pm_pfn pm_simulation_target(struct pm_simulation *sim, struct pm_zone *zone, struct pm_sim_compaction *c, unsigned int order);
 
+/// May this used block be moved? Not what the kernel itself holds, nor what is held in pieces, nor by a compaction.
+bool pm_simulation_can_move(const struct pm_simulation *sim, uint32_t pfn);
+
+/// What stands in a block that can move goes to another, which a compaction (NULL: none) provides. The block itself is left as it is, still
+/// marked as used. False: no room.
+bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn);
+
+/// A request of a thread that compacts, which our free lists cannot serve: with the block that the kernel gave it, once that is empty with us.
+bool pm_simulation_capture(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret);
+
 /// A recorded free of a block that migration had emptied: moves what stands there with us. False if that is nothing movable, or there is no room.
 bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, size_t i);
 

@@ -119,9 +119,9 @@ static void fast_isolate(struct pm_simulation *sim, struct pm_sim_compaction *c,
 	while (order < PM_MAX_ORDER && 2u << order <= taken)
 		order++;
 	pm_lock(&zone->lock);
-	for (i = 0; i < PM_NR_ORDERS; i++) {
-		unsigned int o = i <= order ? order - i : i;
-		struct pm_pfn found = fast_find(sim, zone, o, least, good);
+	for (i = 0; i <= PM_NR_ORDERS; i++) {
+		unsigned int o = i < 2 ? order : i <= order + 1 ? order + 1 - i : i - 1;
+		struct pm_pfn found = fast_find(sim, zone, o, i == 1 ? zone->start : least, good);
 
 		if (!pm_pfn_is_nil(found)) {
 			(void)hold(sim, zone, c, found, o);

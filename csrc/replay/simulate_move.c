@@ -1,25 +1,24 @@
 /// "Simulate": pages that recorded compaction moved. What stands at their place with us moves as well.
 #include "replay/simulate.h"
 
-/// May this used block be moved? Not what the kernel itself holds, nor what is held in pieces, nor by a compaction.
-static bool can_move(const struct pm_simulation *sim, uint32_t pfn, uint32_t word, uint32_t id)
+bool pm_simulation_can_move(const struct pm_simulation *sim, uint32_t pfn)
 {
+	const struct pm_frame *frame = &sim->m->tables.frames[pfn];
+	uint32_t word = pm_frame_word(frame), id = atomic_load_explicit(&frame->tag, memory_order_relaxed); /* relaxed: one thread */
+
 	if (pm_word_kind(word) != PM_FRAME_USED || pm_word_migratetype(word) != PM_MT_MOVABLE || id == PM_SIM_FIXED_TAG)
 		return false;
 	/* A block whose allocation has been freed in part is not at its allocation's place. */
 	return id == 0 || (id - 1 < sim->nr_allocations && sim->placed[id - 1].ours == pfn && sim->placed[id - 1].order == pm_word_order(word));
 }
 
-static bool move_block(struct pm_simulation *sim, uint32_t cpu, struct pm_sim_compaction *c, uint32_t pfn)
+bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn)
 {
 	struct pm_machine *m = sim->m;
-	struct pm_frame *from = &m->tables.frames[pfn];
-	uint32_t word = pm_frame_word(from), id = atomic_load_explicit(&from->tag, memory_order_relaxed); /* relaxed: one thread */
-	struct pm_pfn to;
+	uint32_t word = pm_frame_word(&m->tables.frames[pfn]);
+	uint32_t id = atomic_load_explicit(&m->tables.frames[pfn].tag, memory_order_relaxed); /* relaxed: one thread */
+	struct pm_pfn to = pm_simulation_target(sim, pm_zone_of(m, pfn), c, pm_word_order(word));
 
-	if (!can_move(sim, pfn, word, id))
-		return false;
-	to = pm_simulation_target(sim, pm_zone_of(m, pfn), c, pm_word_order(word));
 	if (pm_pfn_is_nil(to)) {
 		sim->stats.no_target++;
 		return false;
@@ -28,7 +27,14 @@ static bool move_block(struct pm_simulation *sim, uint32_t cpu, struct pm_sim_co
 	pm_frame_set_word(pm_frame_of(m, to), word);
 	if (id)
 		sim->placed[id - 1].ours = to.v;
-	return pm_simulation_free_block(sim, cpu, pfn, pm_word_order(word));
+	return true;
+}
+
+static bool move_block(struct pm_simulation *sim, uint32_t cpu, struct pm_sim_compaction *c, uint32_t pfn)
+{
+	uint32_t order = pm_word_order(pm_frame_word(&sim->m->tables.frames[pfn]));
+
+	return pm_simulation_can_move(sim, pfn) && pm_simulation_leave(sim, c, pfn) && pm_simulation_free_block(sim, cpu, pfn, order);
 }
 
 bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, size_t i)

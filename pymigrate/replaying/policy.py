@@ -23,6 +23,8 @@ KEYS: dict[str, tuple[int, int, str]] = {
     "decay": (0, 1, "1: idle per-CPU lists shrink when their CPU's timer runs, once a second"),
     "kswapd": (0, 1, "1: while the recorded kswapd is at work, per-CPU lists are short"),
     "compaction_drain": (0, 1, "1: recorded compaction drains the lists of its CPU"),
+    "capture": (0, 1, "1: requests that recorded compaction served get the block that it emptied"),
+    "reclaim_drain": (0, 1, "1: all CPUs' lists are drained where recorded reclaim drained them"),
     "compaction_hold": (0, 1, "1: recorded compaction holds the free blocks that it finds until it ends"),
     "compaction_moves": (0, 1, "1: what recorded compaction moved is moved here too"),
 }

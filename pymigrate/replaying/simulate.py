@@ -29,6 +29,7 @@ COUNTS = (
     "ignored",
     "forced",
     "scattered",
+    "captured",
     "split",
     "refused",
     "decays",
@@ -63,6 +64,7 @@ def _options(policy: Policy) -> Any:
     lib.pm_simulation_options_default(options)
     changed = policy.settings
     options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
+    options.capture = changed.get("capture", options.capture)
     options.compaction_hold = changed.get("compaction_hold", options.compaction_hold)
     options.compaction_moves = changed.get("compaction_moves", options.compaction_moves)
     return options
@@ -98,6 +100,7 @@ def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
         snapshot_moment(recording),
         decay=bool(changed.get("decay", 1)),
         kswapd=bool(changed.get("kswapd", 1)),
+        reclaim_drain=bool(changed.get("reclaim_drain", 1)),
     )
     check(
         lib.pm_simulation_set_ticks(

@@ -42,6 +42,9 @@ COMPACTION_KINDS = (
     lib.PM_EV_DIRECT_RECLAIM_BEGIN,
 )
 
+# What a thread in direct reclaim did last before it drained all CPUs' lists: it began, or saw whether compaction could go on.
+BEFORE_RECLAIM_DRAIN = (lib.PM_EV_DIRECT_RECLAIM_BEGIN, lib.PM_EV_COMPACT_SUITABLE)
+
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
@@ -193,16 +196,37 @@ def reclaim_spans(recording: Recording, first_ns: int) -> tuple[U64, U64]:
     return begin, end
 
 
+def reclaim_drains(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.uint16]]:
+    """When requests that reclaim had not helped enough drained all CPUs' lists after a moment: clocks, and CPUs.
+
+    A thread in direct reclaim drains although it frees nothing just then, and nothing of its compaction is under way: the
+    first drain after its reclaim began that follows none of its frees and none of its scans.
+    """
+    events = recording.events
+    direct = np.unique(events.tid[events.kind == lib.PM_EV_DIRECT_RECLAIM_BEGIN])
+    index = np.flatnonzero(np.isin(events.tid, direct) & (events.time_ns > np.uint64(max(first_ns, 0))))
+    # By thread, each in order of time.
+    index = index[np.argsort(events.tid[index], kind="stable")]
+    kind, tid = events.kind[index], events.tid[index]
+    starts = np.flatnonzero((kind == lib.PM_EV_PCPU_DRAIN) & np.append(True, kind[:-1] != lib.PM_EV_PCPU_DRAIN))
+    starts = starts[starts > 0]
+    starts = starts[(tid[starts - 1] == tid[starts]) & np.isin(kind[starts - 1], BEFORE_RECLAIM_DRAIN)]
+    found = np.sort(index[starts])
+    return events.time_ns[found], events.cpu[found]
+
+
 def background(
-    recording: Recording, first_ns: int, *, decay: bool, kswapd: bool
+    recording: Recording, first_ns: int, *, decay: bool, kswapd: bool, reclaim_drain: bool
 ) -> tuple[U64, NDArray[np.uint8], NDArray[np.uint16]]:
     """All that happens in the background after a moment, in order: clocks, kinds (`enum pm_tick`), CPUs."""
     ticks, decays, cpus = vmstat_ticks(recording, first_ns if decay else 1 << 62)
     begin, end = reclaim_spans(recording, first_ns if kswapd else 1 << 62)
-    times = np.concatenate((ticks, begin, end))
+    drains, drain_cpus = reclaim_drains(recording, first_ns if reclaim_drain else 1 << 62)
+    times = np.concatenate((ticks, begin, end, drains))
     spans = np.array([lib.PM_TICK_RECLAIM_BEGIN, lib.PM_TICK_RECLAIM_END], np.uint8)
-    kinds = np.concatenate((decays, np.repeat(spans, [len(begin), len(end)])))
-    where = np.concatenate((cpus, np.zeros(2 * len(begin), np.uint16)))
+    all_cpus = np.full(len(drains), lib.PM_TICK_DRAIN_ALL, np.uint8)
+    kinds = np.concatenate((decays, np.repeat(spans, [len(begin), len(end)]), all_cpus))
+    where = np.concatenate((cpus, np.zeros(2 * len(begin), np.uint16), drain_cpus))
     # At one moment, the end of one span comes before the beginning of the next.
     order = np.lexsort((kinds != lib.PM_TICK_RECLAIM_END, times))
     return times[order], kinds[order], where[order]
