@@ -584,15 +584,16 @@ PM_API PM_NODISCARD enum pm_status pm_simulation_place(struct pm_simulation *sim
 /// What happens in the background, although no event says so.
 enum pm_tick {
 	PM_TICK_DECAY = 0,	  ///< a CPU's timer runs, and its lists decay (pm_decay_pcp)
-	PM_TICK_RECLAIM_BEGIN = 1, ///< kswapd begins to reclaim in every zone
+	PM_TICK_RECLAIM_BEGIN = 1, ///< kswapd begins to reclaim, in the zones up to one
 	PM_TICK_RECLAIM_END = 2,  ///< it sleeps again, and the zones' boosts go with it
 	PM_TICK_DRAIN_ALL = 4,	  ///< reclaim did not suffice for a request: all CPUs' lists are drained
 	PM_TICK_DECAY_QUIET = 3,  ///< a CPU's timer is due but drained nothing: where its lists have something to drain, it has not run
 	PM_NR_TICKS = 5
 };
 
-/// The background over time: n ticks in order of time, their kinds (enum pm_tick), and the CPU of each decay. Copied; replaces earlier ones.
-PM_API PM_NODISCARD enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *cpus);
+/// The background over time: n ticks in order of time, their kinds (enum pm_tick), and where: the CPU of a decay, the index of the highest
+/// zone of a reclaim. Copied; replaces earlier ones.
+PM_API PM_NODISCARD enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *where);
 
 /// Learns from events [from, to) before the start what each CPU's lists had learnt: how far refills are scaled, and how many frames
 /// were freed in a row. Moves nothing.

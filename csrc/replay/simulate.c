@@ -224,19 +224,19 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 	sim->stats.refused += !done;
 }
 
-enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *cpus)
+enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *where)
 {
 	struct pm_sim_tick *ticks;
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (cpus[i] >= sim->m->nr_cpus || kinds[i] >= PM_NR_TICKS || (i && times_ns[i] < times_ns[i - 1]))
+		if (kinds[i] >= PM_NR_TICKS || ((kinds[i] == PM_TICK_DECAY || kinds[i] == PM_TICK_DECAY_QUIET) && where[i] >= sim->m->nr_cpus) || (i && times_ns[i] < times_ns[i - 1]))
 			return PM_ERR_INVAL;
 	ticks = malloc((n + 1) * sizeof(*ticks));
 	if (!ticks)
 		return PM_ERR_NOMEM;
 	for (i = 0; i < n; i++)
-		ticks[i] = (struct pm_sim_tick){ times_ns[i], cpus[i], kinds[i] };
+		ticks[i] = (struct pm_sim_tick){ times_ns[i], where[i], kinds[i] };
 	free(sim->ticks);
 	sim->ticks = ticks;
 	sim->nr_ticks = n;
@@ -244,11 +244,12 @@ enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, cons
 	return PM_OK;
 }
 
-static void set_reclaiming(struct pm_simulation *sim, bool active)
+/// kswapd works on the zones up to the one that woke it.
+static void set_reclaiming(struct pm_simulation *sim, bool active, uint32_t highest)
 {
 	uint32_t z;
 
-	for (z = 0; z < sim->m->nr_zones; z++)
+	for (z = 0; z < sim->m->nr_zones && z <= highest; z++)
 		PM_ASSERT(pm_set_reclaim_active(sim->m, z, active) == PM_OK);
 }
 
@@ -275,12 +276,12 @@ static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 		const struct pm_sim_tick *tick = &sim->ticks[sim->next_tick++];
 
 		if (tick->kind == PM_TICK_RECLAIM_BEGIN || tick->kind == PM_TICK_RECLAIM_END)
-			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN);
+			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN, tick->where);
 		else if (tick->kind == PM_TICK_DRAIN_ALL)
 			PM_ASSERT(pm_drain(sim->m, PM_ALL_CPUS) == PM_OK);
-		else if (tick->kind == PM_TICK_DECAY_QUIET && !nothing_to_decay(sim, tick->cpu))
+		else if (tick->kind == PM_TICK_DECAY_QUIET && !nothing_to_decay(sim, tick->where))
 			sim->stats.decays_skipped++;
-		else if (pm_decay_pcp(sim->m, tick->cpu) == PM_OK)
+		else if (pm_decay_pcp(sim->m, tick->where) == PM_OK)
 			sim->stats.decays++;
 	}
 }

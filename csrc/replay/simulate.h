@@ -13,8 +13,8 @@ struct pm_sim_placed {
 /// Something happens in the background.
 struct pm_sim_tick {
 	uint64_t time_ns;
-	uint16_t cpu;
-	uint8_t kind; ///< enum pm_tick
+	uint16_t where; ///< a CPU, or the highest zone, by kind
+	uint8_t kind;	///< enum pm_tick
 };
 
 /// The compaction that a thread is at.

@@ -95,7 +95,7 @@ def _place(simulation: Any, recording: Recording, split: int) -> None:
 def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
     """Tells the simulation what happens in the background, and when."""
     changed = policy.settings
-    times, kinds, cpus = background(
+    times, kinds, where = background(
         recording,
         snapshot_moment(recording),
         decay=bool(changed.get("decay", 1)),
@@ -108,7 +108,7 @@ def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
             len(times),
             ffi.from_buffer("uint64_t[]", times),
             ffi.from_buffer("uint8_t[]", kinds),
-            ffi.from_buffer("uint16_t[]", cpus),
+            ffi.from_buffer("uint16_t[]", where),
         ),
         what="the background",
     )

@@ -179,8 +179,8 @@ def vmstat_ticks(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.u
     return clocks[order].astype(np.uint64), np.concatenate(kinds)[order], cpus[order]
 
 
-def reclaim_spans(recording: Recording, first_ns: int) -> tuple[U64, U64]:
-    """When kswapd was at work after a moment: clocks of begin and end.
+def reclaim_spans(recording: Recording, first_ns: int) -> tuple[U64, U64, NDArray[np.uint16]]:
+    """When kswapd was at work after a moment: clocks of begin and end, and the index of the highest zone it worked on.
 
     It begins with its recorded wake-up, and ends with its thread's last event before the next wake-up.
     """
@@ -193,7 +193,31 @@ def reclaim_spans(recording: Recording, first_ns: int) -> tuple[U64, U64]:
         own = np.flatnonzero(events.tid[wakes] == thread)
         following = np.append(wakes[own][1:], len(events))
         end[own] = events.time_ns[mine[np.searchsorted(mine, following) - 1]]
-    return begin, end
+    return begin, end, _reclaimed_zones(recording, wakes)
+
+
+def _reclaimed_zones(recording: Recording, wakes: I64) -> NDArray[np.uint16]:
+    """The highest zone of each of kswapd's wake-ups: all, but where only boosts of lower zones' watermarks woke it.
+
+    A boost wakes it for order 0 and without flags, on behalf of the zone where the same thread has just fallen back.
+    """
+    events, zones = recording.events, recording.zones
+    last = len(zones) - 1
+    highest = np.full(len(wakes), last, np.uint16)
+    calls = np.flatnonzero(events.kind == lib.PM_EV_WAKEUP_KSWAPD)
+    fallbacks = np.flatnonzero(events.kind == lib.PM_EV_EXTFRAG)
+    ends = np.array([span.start_pfn + span.spanned for span in zones], np.int64)
+    before = 0
+    for at, wake in enumerate(wakes.tolist()):
+        mine, before = calls[before : (until := int(np.searchsorted(calls, wake)))], until
+        if not len(mine) or events.order[wake] > 0 or events.gfp[mine].any() or events.order[mine].any():
+            continue
+        asked = [fallbacks[: np.searchsorted(fallbacks, call)] for call in mine]
+        own = [part[events.tid[part] == events.tid[call]] for part, call in zip(asked, mine, strict=True)]
+        if all(len(part) for part in own):
+            pfns = events.pfn[[int(part[-1]) for part in own]].astype(np.int64)
+            highest[at] = min(int(np.searchsorted(ends, pfns, side="right").max()), last)
+    return highest
 
 
 def reclaim_drains(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.uint16]]:
@@ -218,15 +242,15 @@ def reclaim_drains(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np
 def background(
     recording: Recording, first_ns: int, *, decay: bool, kswapd: bool, reclaim_drain: bool
 ) -> tuple[U64, NDArray[np.uint8], NDArray[np.uint16]]:
-    """All that happens in the background after a moment, in order: clocks, kinds (`enum pm_tick`), CPUs."""
+    """All that happens in the background after a moment, in order: clocks, kinds (`enum pm_tick`), CPUs or zones."""
     ticks, decays, cpus = vmstat_ticks(recording, first_ns if decay else 1 << 62)
-    begin, end = reclaim_spans(recording, first_ns if kswapd else 1 << 62)
+    begin, end, highest = reclaim_spans(recording, first_ns if kswapd else 1 << 62)
     drains, drain_cpus = reclaim_drains(recording, first_ns if reclaim_drain else 1 << 62)
     times = np.concatenate((ticks, begin, end, drains))
     spans = np.array([lib.PM_TICK_RECLAIM_BEGIN, lib.PM_TICK_RECLAIM_END], np.uint8)
     all_cpus = np.full(len(drains), lib.PM_TICK_DRAIN_ALL, np.uint8)
     kinds = np.concatenate((decays, np.repeat(spans, [len(begin), len(end)]), all_cpus))
-    where = np.concatenate((cpus, np.zeros(2 * len(begin), np.uint16), drain_cpus))
+    where = np.concatenate((cpus, highest, highest, drain_cpus))
     # At one moment, the end of one span comes before the beginning of the next.
     order = np.lexsort((kinds != lib.PM_TICK_RECLAIM_END, times))
     return times[order], kinds[order], where[order]
