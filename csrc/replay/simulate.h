@@ -34,10 +34,10 @@ struct pm_sim_scatter {
 	uint32_t nr_left;
 };
 
-/// `ours` of an allocation in single frames: this bit, and its number in `scatters`.
+/// `ours` of an allocation in single frames, and the tag of such a frame: this bit, and its number in `scatters`.
 #define PM_SIM_SCATTERED 0x80000000u
 
-/// Tag of such a frame, and of one that a compaction holds: nothing moves it.
+/// Tag of a frame that a compaction holds: nothing moves it.
 #define PM_SIM_FIXED_TAG 0xffffffffu
 
 /// A drain that a free began: it goes on until its CPU does something else.
@@ -70,6 +70,13 @@ bool pm_simulation_free_block(struct pm_simulation *sim, uint32_t cpu, uint32_t 
 /// Serves a request with single frames. False if there are not enough.
 bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint32_t gfp);
 
+/// The block at `pfn`, which is an allocation of its own or nobody's, leaves in single frames, as the kernel splits what finds no room in one piece.
+/// The block itself is left as it is. False: no room either.
+bool pm_simulation_leave_scattered(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn);
+
+/// One of an allocation's single frames has moved.
+void pm_simulation_scatter_moved(struct pm_simulation *sim, uint32_t index, uint32_t from, uint32_t to);
+
 /// Frees [offset, offset + 2^order) of an allocation in single frames. False if they are not all held.
 bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint32_t index, uint32_t offset, unsigned int order);
 
@@ -95,7 +102,7 @@ bool pm_simulation_can_move(const struct pm_simulation *sim, uint32_t pfn);
 /// marked as used. False: no room.
 bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn);
 
-/// A request of a thread that compacts, which our free lists cannot serve: with the block that the kernel gave it, once that is empty with us.
+/// A request that our free lists cannot serve: with the block that the kernel gave it, once that is empty with us.
 bool pm_simulation_capture(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret);
 
 /// A recorded free of a block that migration had emptied: moves what stands there with us. False if that is nothing movable, or there is no room.

@@ -1,5 +1,6 @@
-/// "Simulate": a request that compaction served. The kernel's compaction hands the block that it has emptied to the task that compacts, past the
-/// free lists. The recording says where that was; with us something may still stand there, and has to leave first.
+/// "Simulate": a request that our free lists cannot serve. Mostly one that the kernel served by compaction, which hands the block that it has
+/// emptied to the task that compacts, past the free lists. The recording says where that was; with us something may still stand there, and has
+/// to leave first.
 #include "phys/buddy.h"
 #include "replay/simulate.h"
 
@@ -63,7 +64,7 @@ bool pm_simulation_capture(struct pm_simulation *sim, const struct pm_events *ev
 	uint32_t at = ev->pfn[i], end = at + (1u << order);
 
 	/* Blocks of a pageblock and more are free in another table, and then there is nothing to empty. */
-	if (!c || !zone || order == 0 || (at & ((1u << order) - 1)) || end > zone->end || m->tables.pageblocks[at >> PM_PAGEBLOCK_ORDER].free_order)
+	if (!zone || order == 0 || (at & ((1u << order) - 1)) || end > zone->end || m->tables.pageblocks[at >> PM_PAGEBLOCK_ORDER].free_order)
 		return false;
 	if (!can_empty(sim, at, end))
 		return false;

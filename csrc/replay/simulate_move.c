@@ -8,6 +8,8 @@ bool pm_simulation_can_move(const struct pm_simulation *sim, uint32_t pfn)
 
 	if (pm_word_kind(word) != PM_FRAME_USED || pm_word_migratetype(word) != PM_MT_MOVABLE || id == PM_SIM_FIXED_TAG)
 		return false;
+	if (id & PM_SIM_SCATTERED)
+		return true;
 	/* A block whose allocation has been freed in part is not at its allocation's place. */
 	return id == 0 || (id - 1 < sim->nr_allocations && sim->placed[id - 1].ours == pfn && sim->placed[id - 1].order == pm_word_order(word));
 }
@@ -20,12 +22,16 @@ bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c,
 	struct pm_pfn to = pm_simulation_target(sim, pm_zone_of(m, pfn), c, pm_word_order(word));
 
 	if (pm_pfn_is_nil(to)) {
-		sim->stats.no_target++;
-		return false;
+		bool split = pm_word_order(word) > 0 && pm_simulation_leave_scattered(sim, c, pfn);
+
+		sim->stats.no_target += !split;
+		return split;
 	}
 	atomic_store_explicit(&pm_frame_of(m, to)->tag, id, memory_order_relaxed);
 	pm_frame_set_word(pm_frame_of(m, to), word);
-	if (id)
+	if (id & PM_SIM_SCATTERED)
+		pm_simulation_scatter_moved(sim, id, pfn, to.v);
+	else if (id)
 		sim->placed[id - 1].ours = to.v;
 	return true;
 }

@@ -37,7 +37,7 @@ bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev
 		if (pm_alloc(sim->m, cpu, 0, gfp, &pfn) != PM_OK)
 			break;
 		s->frames[s->nr_left] = (uint32_t)pfn;
-		atomic_store_explicit(&sim->m->tables.frames[pfn].tag, PM_SIM_FIXED_TAG, memory_order_relaxed); /* relaxed: one thread */
+		atomic_store_explicit(&sim->m->tables.frames[pfn].tag, PM_SIM_SCATTERED | index, memory_order_relaxed); /* relaxed: one thread */
 	}
 	if (s->nr_left == nr) {
 		sim->placed[id] = (struct pm_sim_placed){ PM_SIM_SCATTERED | index, (uint8_t)ev->order[i] };
@@ -48,6 +48,47 @@ bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev
 	free(s->frames);
 	sim->nr_scatters--;
 	return false;
+}
+
+bool pm_simulation_leave_scattered(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn)
+{
+	struct pm_machine *m = sim->m;
+	uint32_t word = pm_frame_word(&m->tables.frames[pfn]), order = pm_word_order(word), nr = 1u << order, index, k;
+	uint32_t id = atomic_load_explicit(&m->tables.frames[pfn].tag, memory_order_relaxed); /* relaxed: one thread */
+	struct pm_sim_scatter *s;
+
+	index = new_scatter(sim, nr);
+	if (index == PM_NIL_PFN)
+		return false;
+	s = &sim->scatters[index];
+	for (s->nr_left = 0; s->nr_left < nr; s->nr_left++) {
+		struct pm_pfn to = pm_simulation_target(sim, pm_zone_of(m, pfn), c, 0);
+
+		if (pm_pfn_is_nil(to))
+			break;
+		s->frames[s->nr_left] = to.v;
+		pm_frame_set_word(pm_frame_of(m, to), pm_word(PM_FRAME_USED, pm_word_migratetype(word), 0));
+		atomic_store_explicit(&pm_frame_of(m, to)->tag, id ? PM_SIM_SCATTERED | index : 0, memory_order_relaxed);
+	}
+	if (s->nr_left == nr && id) {
+		sim->placed[id - 1] = (struct pm_sim_placed){ PM_SIM_SCATTERED | index, (uint8_t)order };
+		return true;
+	}
+	for (k = 0; s->nr_left < nr && k < s->nr_left; k++)
+		PM_ASSERT(pm_free(m, 0, s->frames[k], 0) == PM_OK);
+	id = s->nr_left == nr;
+	free(s->frames);
+	sim->nr_scatters--;
+	return id;
+}
+
+void pm_simulation_scatter_moved(struct pm_simulation *sim, uint32_t index, uint32_t from, uint32_t to)
+{
+	uint32_t *at = sim->scatters[index & ~PM_SIM_SCATTERED].frames;
+
+	while (*at != from)
+		at++;
+	*at = to;
 }
 
 bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint32_t index, uint32_t offset, unsigned int order)
