@@ -134,31 +134,6 @@ int pm_simulation_used_order(const struct pm_machine *m, uint32_t pfn, uint32_t 
 	return -1;
 }
 
-/// Frees [pfn, pfn + 2^order) of ours, however the block around it has been split so far.
-static bool free_piece(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, unsigned int order)
-{
-	uint32_t at = pfn, end = pfn + (1u << order), head;
-
-	while (at < end) {
-		int have = pm_simulation_used_order(sim->m, at, &head);
-
-		if (have < 0)
-			return false;
-		if ((unsigned int)have > order) {
-			if (pm_split(sim->m, head, (uint32_t)have, order) != PM_OK)
-				return false;
-			sim->stats.split++;
-			have = (int)order;
-		} else if (head != at) {
-			return false;
-		}
-		if (pm_free(sim->m, cpu, at, (uint32_t)have) != PM_OK)
-			return false;
-		at += 1u << have;
-	}
-	return true;
-}
-
 /// A free that belongs to no allocation but has its explanation: what compaction emptied, or gives back unused.
 static void play_compaction_free(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
@@ -195,7 +170,7 @@ bool pm_simulation_free_block(struct pm_simulation *sim, uint32_t cpu, uint32_t 
 
 static void play_free(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
-	uint32_t id = ev->allocation[i], order = (uint32_t)ev->order[i], offset;
+	uint32_t id = ev->allocation[i], order = (uint32_t)ev->order[i];
 	struct pm_sim_placed *placed;
 	bool done;
 
@@ -208,16 +183,14 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 		return;
 	}
 	placed = &sim->placed[id];
-	offset = ev->pfn[i] & ((1u << placed->order) - 1);
-	if (PM_UNLIKELY(placed->ours & PM_SIM_SCATTERED)) {
-		done = order <= placed->order && offset + (1u << order) <= 1u << placed->order &&
-		       pm_simulation_free_scattered(sim, ev->cpu[i], placed->ours, offset, order);
-	} else if (PM_LIKELY(placed->order == order)) {
+	if (PM_LIKELY(placed->order == order && !(placed->ours & PM_SIM_SCATTERED))) {
 		done = pm_simulation_free_block(sim, ev->cpu[i], placed->ours, order);
 		placed->ours = PM_NIL_PFN;
 	} else {
-		done = order < placed->order && offset < 1u << placed->order && (offset & ((1u << order) - 1)) == 0 &&
-		       free_piece(sim, ev->cpu[i], placed->ours + offset, order);
+		/* What compaction moved in pieces is freed somewhere: which piece that is, its place does not tell. */
+		bool moved = ev->resolution && (ev->resolution[i] == PM_RES_FREED_MOVED || ev->resolution[i] == PM_RES_FREED_MOVED_INITIAL);
+
+		done = pm_simulation_free_piece(sim, ev->cpu[i], id, moved ? PM_SIM_ANY_PIECE : ev->pfn[i], order);
 	}
 	sim->stats.freed += done;
 	sim->stats.unresolved += !done;

@@ -28,13 +28,14 @@ struct pm_sim_compaction {
 	struct pm_chain held[PM_NR_ORDERS]; ///< blocks to move to, first come first; the frames' links are free, since they are used
 };
 
-/// A request that found no block with us, although the kernel had one (after compaction, say): it gets as many single frames.
+/// An allocation in pieces: one that found no block with us, although the kernel had one, and got as many single frames; or one that is freed,
+/// or moved, in pieces.
 struct pm_sim_scatter {
 	uint32_t *frames; ///< [2^order]; PM_NIL_PFN: freed
-	uint32_t nr_left;
+	uint32_t nr_left; ///< frames that are not freed
 };
 
-/// `ours` of an allocation in single frames, and the tag of such a frame: this bit, and its number in `scatters`.
+/// `ours` of an allocation in pieces, and the tag of each of them: this bit, and its number in `scatters`.
 #define PM_SIM_SCATTERED 0x80000000u
 
 /// Tag of a frame that a compaction holds: nothing moves it.
@@ -74,11 +75,15 @@ bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev
 /// The block itself is left as it is. False: no room either.
 bool pm_simulation_leave_scattered(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn);
 
-/// One of an allocation's single frames has moved.
-void pm_simulation_scatter_moved(struct pm_simulation *sim, uint32_t index, uint32_t from, uint32_t to);
+/// A piece of an allocation has moved.
+void pm_simulation_piece_moved(struct pm_simulation *sim, uint32_t index, uint32_t from, uint32_t to, unsigned int order);
 
-/// Frees [offset, offset + 2^order) of an allocation in single frames. False if they are not all held.
-bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint32_t index, uint32_t offset, unsigned int order);
+/// `pfn` of pm_simulation_free_piece(): whichever is left.
+#define PM_SIM_ANY_PIECE 0xffffffffu
+
+/// Frees 2^order frames of a larger allocation, or of one in pieces: those that stand in it where `pfn` stood in the recording's. False if they
+/// are not all held.
+bool pm_simulation_free_piece(struct pm_simulation *sim, uint32_t cpu, uint32_t id, uint32_t pfn, unsigned int order);
 
 /// Frees the memory behind `scatters`.
 void pm_simulation_forget_scatters(struct pm_simulation *sim);

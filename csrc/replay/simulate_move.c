@@ -22,7 +22,7 @@ bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c,
 	struct pm_pfn to = pm_simulation_target(sim, pm_zone_of(m, pfn), c, pm_word_order(word));
 
 	if (pm_pfn_is_nil(to)) {
-		bool split = pm_word_order(word) > 0 && pm_simulation_leave_scattered(sim, c, pfn);
+		bool split = pm_word_order(word) > 0 && !(id & PM_SIM_SCATTERED) && pm_simulation_leave_scattered(sim, c, pfn);
 
 		sim->stats.no_target += !split;
 		return split;
@@ -30,7 +30,7 @@ bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c,
 	atomic_store_explicit(&pm_frame_of(m, to)->tag, id, memory_order_relaxed);
 	pm_frame_set_word(pm_frame_of(m, to), word);
 	if (id & PM_SIM_SCATTERED)
-		pm_simulation_scatter_moved(sim, id, pfn, to.v);
+		pm_simulation_piece_moved(sim, id, pfn, to.v, pm_word_order(word));
 	else if (id)
 		sim->placed[id - 1].ours = to.v;
 	return true;

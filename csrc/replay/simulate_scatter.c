@@ -82,30 +82,92 @@ bool pm_simulation_leave_scattered(struct pm_simulation *sim, struct pm_sim_comp
 	return id;
 }
 
-void pm_simulation_scatter_moved(struct pm_simulation *sim, uint32_t index, uint32_t from, uint32_t to)
+void pm_simulation_piece_moved(struct pm_simulation *sim, uint32_t index, uint32_t from, uint32_t to, unsigned int order)
 {
-	uint32_t *at = sim->scatters[index & ~PM_SIM_SCATTERED].frames;
+	uint32_t *at = sim->scatters[index & ~PM_SIM_SCATTERED].frames, k;
 
 	while (*at != from)
 		at++;
-	*at = to;
+	for (k = 0; k < 1u << order; k++)
+		at[k] = to + k;
 }
 
-bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint32_t index, uint32_t offset, unsigned int order)
+/// An allocation in one block becomes one in pieces, of which there is one as yet.
+static bool begin_pieces(struct pm_simulation *sim, uint32_t id)
 {
-	struct pm_sim_scatter *s = &sim->scatters[index & ~PM_SIM_SCATTERED];
-	bool all = true;
-	uint32_t k;
+	struct pm_sim_placed *placed = &sim->placed[id];
+	uint32_t index = new_scatter(sim, 1u << placed->order), k;
 
-	for (k = offset; k < offset + (1u << order); k++) {
-		if (s->frames[k] == PM_NIL_PFN || pm_free(sim->m, cpu, s->frames[k], 0) != PM_OK) {
-			all = false;
-			continue;
-		}
-		s->frames[k] = PM_NIL_PFN;
-		s->nr_left--;
+	if (index == PM_NIL_PFN)
+		return false;
+	for (k = 0; k < 1u << placed->order; k++)
+		sim->scatters[index].frames[k] = placed->ours + k;
+	sim->scatters[index].nr_left = k;
+	atomic_store_explicit(&sim->m->tables.frames[placed->ours].tag, PM_SIM_SCATTERED | index, memory_order_relaxed); /* relaxed: one thread */
+	placed->ours = PM_SIM_SCATTERED | index;
+	return true;
+}
+
+/// The piece that covers a frame of ours is cut so that none is larger than `order`. Returns the order of the piece at the frame; -1: there is none.
+static int cut(struct pm_simulation *sim, uint32_t pfn, unsigned int order)
+{
+	uint32_t head, tag, at;
+	int have = pm_simulation_used_order(sim->m, pfn, &head);
+
+	if (have < 0 || (head != pfn && (unsigned int)have <= order))
+		return -1;
+	if ((unsigned int)have <= order)
+		return have;
+	tag = atomic_load_explicit(&sim->m->tables.frames[head].tag, memory_order_relaxed); /* relaxed: one thread */
+	if (pm_split(sim->m, head, (uint32_t)have, order) != PM_OK)
+		return -1;
+	sim->stats.split++;
+	for (at = head; at < head + (1u << have); at += 1u << order)
+		atomic_store_explicit(&sim->m->tables.frames[at].tag, tag, memory_order_relaxed);
+	return (int)order;
+}
+
+/// Where in an allocation 2^order frames are left; its length if nowhere.
+static uint32_t find_left(const struct pm_sim_scatter *s, uint32_t nr, unsigned int order)
+{
+	uint32_t at, k;
+
+	for (at = 0; at < nr; at += 1u << order) {
+		for (k = 0; k < 1u << order && s->frames[at + k] != PM_NIL_PFN; k++)
+			;
+		if (k == 1u << order)
+			return at;
 	}
-	return all;
+	return nr;
+}
+
+bool pm_simulation_free_piece(struct pm_simulation *sim, uint32_t cpu, uint32_t id, uint32_t pfn, unsigned int order)
+{
+	uint32_t nr = 1u << sim->placed[id].order, at = pfn & (nr - 1), end, k;
+	struct pm_sim_scatter *s;
+
+	if (1u << order > nr || (!(sim->placed[id].ours & PM_SIM_SCATTERED) && !begin_pieces(sim, id)))
+		return false;
+	s = &sim->scatters[sim->placed[id].ours & ~PM_SIM_SCATTERED];
+	if (pfn == PM_SIM_ANY_PIECE)
+		at = find_left(s, nr, order);
+	if (at + (1u << order) > nr)
+		return false;
+	for (end = at + (1u << order); at < end; at += k) {
+		int have = s->frames[at] == PM_NIL_PFN ? -1 : cut(sim, s->frames[at], order);
+
+		if (have < 0 || pm_free(sim->m, cpu, s->frames[at], (uint32_t)have) != PM_OK)
+			return false;
+		for (k = 0; k < 1u << have; k++)
+			s->frames[at + k] = PM_NIL_PFN;
+		s->nr_left -= k;
+	}
+	if (s->nr_left == 0) {
+		free(s->frames);
+		s->frames = NULL;
+		sim->placed[id].ours = PM_NIL_PFN;
+	}
+	return true;
 }
 
 void pm_simulation_forget_scatters(struct pm_simulation *sim)
