@@ -666,6 +666,8 @@ PM_API void pm_reconstruct_counts(const struct pm_reconstruct *r, uint64_t *ret)
 struct pm_policy_steps {
 	uint64_t compared;	 ///< blocks
 	uint64_t same;		 ///< it would have given this very block
+	uint64_t given_compared; ///< of `compared`, blocks that came to the free lists since the start
+	uint64_t given_same;	 ///< of these, the same
 	uint64_t fallback[5][5]; ///< it would have fallen back: [requested type][type of the pageblock it would have taken from]
 };
 

@@ -136,6 +136,10 @@ struct pm_plan {
 	uint64_t counts[PM_NR_RC_CAUSES];
 };
 
+/* reconstruct_order.c */
+/// Puts the blocks of the start in the order of their lists, as far as requests show it.
+enum pm_status pm_rc_order_start(struct pm_plan *p);
+
 /* reconstruct_model.c: the free blocks, and what was last said of each frame */
 uint32_t pm_rc_cover(const struct pm_plan *p, uint32_t pfn);
 bool pm_rc_all_free(const struct pm_plan *p, uint32_t pfn, unsigned int order);

@@ -70,6 +70,7 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
     steps = ffi.new("struct pm_policy_steps *")
     lib.pm_reconstruct_steps(handle, steps)
     counts["same_frame"], counts["frames_compared"] = int(steps.same), int(steps.compared)
+    counts["same_frame_given"], counts["given_compared"] = int(steps.given_same), int(steps.given_compared)
     fallbacks = np.array([list(row) for row in steps.fallback], np.int64)
     counts["operations on the free lists"] = int(lib.pm_reconstruct_operations(handle))
     del keep
