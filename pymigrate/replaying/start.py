@@ -22,9 +22,11 @@ from pymigrate._core import lib
 from pymigrate.recording import Recording, ZoneSpan, flag_bit
 from pymigrate.recording.proctext import ZoneInfo
 from pymigrate.replaying.frames import (
+    BLOCK_KINDS,
     COSTLY_ORDER,
     FREE,
     NONE,
+    NR_ORDERS,
     PAGEBLOCK_ORDER,
     PCP,
     USED,
@@ -126,6 +128,26 @@ class MachineShape:
     pageblock_types: U8
 
 
+def _fitting(ranked: I64, free: I64, room: I64, lacking: int) -> I64:
+    """The first pageblocks in a ranking whose free blocks find room in a type's totals; the rest by rank alone.
+
+    Args:
+        ranked: Pageblocks, likeliest first.
+        free: Free blocks by pageblock and order.
+        room: How many free blocks of each order the type has that no known pageblock accounts for.
+        lacking: How many pageblocks are wanted.
+    """
+    left, chosen = np.maximum(room, 0), np.zeros(len(ranked), np.bool_)
+    for at, block in enumerate(ranked.tolist()):
+        if chosen.sum() == lacking:
+            break
+        if (free[block] <= left).all():
+            left, chosen[at] = left - free[block], True
+    rest = np.flatnonzero(~chosen)[: lacking - int(chosen.sum())]
+    chosen[rest] = True
+    return ranked[chosen]
+
+
 class _Builder:
     """Works out one start state; each method fills in one part."""
 
@@ -182,13 +204,35 @@ class _Builder:
         before = index < self.frames.split
         order = np.concatenate((np.flatnonzero(before), np.flatnonzero(~before)[::-1]))
         result[ev.pfn[index[order]].astype(np.int64) >> PAGEBLOCK_ORDER] = types[order]
+        self._reused_types(result)
         known = int((result != UNKNOWN_TYPE).sum())
         guessed = self._guess_types(result)
         result[result == UNKNOWN_TYPE] = MOVABLE
         return result, known, guessed
 
+    def _reused_types(self, types: U8) -> None:
+        """Pageblocks that no list of the zone names: a frame freed there and handed out again has its pageblock's type.
+
+        A freed frame is queued under its pageblock's type, and a request takes from the queue of its own.
+        """
+        ev = self.events
+        index = np.flatnonzero(np.isin(ev.kind, BLOCK_KINDS) & (ev.pfn < self.n) & (ev.order >= 0))
+        index = index[types[ev.pfn[index].astype(np.int64) >> PAGEBLOCK_ORDER] == UNKNOWN_TYPE]
+        index = index[np.argsort(ev.pfn[index], kind="stable")]
+        freed, taken = index[:-1], index[1:]
+        again = (ev.pfn[freed] == ev.pfn[taken]) & (ev.order[freed] == ev.order[taken]) & (ev.order[freed] <= COSTLY_ORDER)
+        again &= (ev.kind[freed] == lib.PM_EV_FREE) & (ev.kind[taken] == lib.PM_EV_ALLOC)
+        again &= (ev.migratetype[taken] >= 0) & (ev.migratetype[taken] < lib.PM_NR_PCP_TYPES)
+        # The first of each pageblock is assigned last.
+        found = np.sort(taken[again])[::-1]
+        types[ev.pfn[found].astype(np.int64) >> PAGEBLOCK_ORDER] = ev.migratetype[found].astype(np.uint8)
+
     def _guess_types(self, types: U8) -> int:
-        """Gives pageblocks without an event the types that pagetypeinfo's totals still lack, likeliest first."""
+        """Gives pageblocks without an event the types that pagetypeinfo's totals still lack, likeliest first.
+
+        pagetypeinfo also counts each type's free blocks: a pageblock that has free blocks which its type has not, is not
+        of that type.
+        """
         totals = self.recording.pagetypeinfo
         if totals is None or not len(self.recording.frame_flags):
             return 0
@@ -198,17 +242,28 @@ class _Builder:
         for span in self.recording.zones:
             if span.name not in by_zone:
                 continue
-            window = slice(span.start_pfn >> PAGEBLOCK_ORDER, -(-(span.start_pfn + span.spanned) >> PAGEBLOCK_ORDER))
+            first, last = span.start_pfn >> PAGEBLOCK_ORDER, -(-(span.start_pfn + span.spanned) >> PAGEBLOCK_ORDER)
+            free = self._free_by_pageblock(span, first, last)
+            window = types[first:last]
             for wanted, likely in ((RECLAIMABLE, slab), (UNMOVABLE, kernel)):
-                lacking = int(totals.blocks[by_zone[span.name], wanted]) - int((types[window] == wanted).sum())
+                lacking = int(totals.blocks[by_zone[span.name], wanted]) - int((window == wanted).sum())
                 if lacking <= 0:
                     continue
-                score = np.where(types[window] == UNKNOWN_TYPE, likely[window], 0)
-                best = np.argsort(-score, kind="stable")[:lacking]
-                best = best[score[best] > 0]
-                types[window][best] = wanted
+                score = np.where(window == UNKNOWN_TYPE, likely[first:last], 0)
+                ranked = np.argsort(-score, kind="stable")
+                ranked = ranked[: int((score > 0).sum())]
+                room = totals.free[by_zone[span.name], wanted] - free[window == wanted].sum(axis=0)
+                best = _fitting(ranked, free, room, lacking)
+                window[best] = wanted
                 guessed += len(best)
         return guessed
+
+    def _free_by_pageblock(self, span: ZoneSpan, first: int, last: int) -> I64:
+        """Free blocks at the start by pageblock from `first` to `last` and order; a larger block is its first pageblock's."""
+        pfn, order = self._zone_blocks(span)
+        counts = np.zeros((last - first, NR_ORDERS), np.int64)
+        np.add.at(counts, ((pfn >> PAGEBLOCK_ORDER) - first, order), 1)
+        return counts
 
     def _kernel_frames(self) -> tuple[I64, I64]:
         """For each pageblock, its slab frames, and all its frames that the kernel itself seems to own."""
