@@ -44,6 +44,8 @@ I64 = NDArray[np.int64]
 
 PAGEBLOCK = 1 << PAGEBLOCK_ORDER
 UNKNOWN_TYPE = 0xFF
+# Of how many pageblocks, likeliest first, one is chosen to have a type that pagetypeinfo's totals lack.
+CANDIDATES = 16
 UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC = (
     lib.PM_MT_UNMOVABLE,
     lib.PM_MT_MOVABLE,
@@ -129,7 +131,9 @@ class MachineShape:
 
 
 def _fitting(ranked: I64, free: I64, room: I64, lacking: int) -> I64:
-    """The first pageblocks in a ranking whose free blocks find room in a type's totals; the rest by rank alone.
+    """As many of the first pageblocks in a ranking as are wanted, so that their free blocks add up to a type's totals.
+
+    Begins with the likeliest whose free blocks find room, and exchanges as long as that brings the sum closer.
 
     Args:
         ranked: Pageblocks, likeliest first.
@@ -137,6 +141,7 @@ def _fitting(ranked: I64, free: I64, room: I64, lacking: int) -> I64:
         room: How many free blocks of each order the type has that no known pageblock accounts for.
         lacking: How many pageblocks are wanted.
     """
+    ranked = ranked[: CANDIDATES * lacking]
     left, chosen = np.maximum(room, 0), np.zeros(len(ranked), np.bool_)
     for at, block in enumerate(ranked.tolist()):
         if chosen.sum() == lacking:
@@ -145,6 +150,16 @@ def _fitting(ranked: I64, free: I64, room: I64, lacking: int) -> I64:
             left, chosen[at] = left - free[block], True
     rest = np.flatnonzero(~chosen)[: lacking - int(chosen.sum())]
     chosen[rest] = True
+    for _ in range(lacking):
+        ins, outs = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+        if not len(ins) or not len(outs):
+            break
+        error = room - free[ranked[ins]].sum(axis=0)
+        after = np.abs(error + free[ranked[ins]][:, None] - free[ranked[outs]][None, :]).sum(axis=2)
+        best = np.unravel_index(int(after.argmin()), after.shape)
+        if after[best] >= np.abs(error).sum():
+            break
+        chosen[ins[best[0]]], chosen[outs[best[1]]] = False, True
     return ranked[chosen]
 
 
