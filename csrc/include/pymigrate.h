@@ -544,6 +544,7 @@ struct pm_simulation;
 struct pm_simulation_options {
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
 	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too
+	uint32_t drain_time;	   ///< 1: a drain goes on until its CPU's next event, and what other CPUs lack meanwhile is forgotten at its end
 	uint32_t capture;	   ///< 1: where compaction served a request, the block that it gave is emptied with us and given
 	uint32_t compaction_hold;  ///< 1: the free blocks in the ranges that it searched are taken to be moved to, and what is left returns at its end
 };
@@ -602,6 +603,10 @@ PM_API PM_NODISCARD enum pm_status pm_simulation_learn(struct pm_simulation *sim
 /// Plays events [from, to), each on its CPU. One thread. PM_ERR_INVAL: an event's CPU or allocation does not exist in the machine.
 PM_API PM_NODISCARD enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_events *events, size_t from, size_t to);
 PM_API void pm_simulation_stats(const struct pm_simulation *sim, struct pm_simulation_stats *ret);
+
+/// Where memory is free, to compare two machines pageblock by pageblock: one number for each of the first n pageblocks, equal where the same
+/// frames are free. Nobody else may use the machine meanwhile. PM_ERR_INVAL: the machine has fewer pageblocks.
+PM_API PM_NODISCARD enum pm_status pm_free_digest(struct pm_machine *m, size_t n, uint64_t *ret);
 
 /// What occupies the machine, for a map: frames by state in `nr_bins` equal parts of [0, pm_nr_frames()).
 /// ret[bin * PM_NR_OCCUPANTS + occupant].

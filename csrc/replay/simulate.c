@@ -17,7 +17,7 @@ struct last_event {
 
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1, .compaction_hold = 1, .capture = 1 };
+	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1, .compaction_hold = 1, .capture = 1, .drain_time = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -164,7 +164,8 @@ bool pm_simulation_free_block(struct pm_simulation *sim, uint32_t cpu, uint32_t 
 {
 	struct pm_zone *zone = &sim->m->zone[sim->m->tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER].zone];
 
-	sim->drains[cpu] = (struct pm_sim_drain){ zone, zone->nr_drain };
+	if (sim->options.drain_time)
+		sim->drains[cpu] = (struct pm_sim_drain){ zone, zone->nr_drain };
 	return pm_free(sim->m, cpu, pfn, order) == PM_OK;
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -59,14 +60,15 @@ def build_machine(recording: Recording, state: StartState, policy: Policy) -> Ma
     return machine
 
 
+# Fields of `struct pm_simulation_options`, which are settings of the same name.
+OPTIONS = ("compaction_drain", "compaction_moves", "compaction_hold", "capture", "drain_time")
+
+
 def _options(policy: Policy) -> Any:
     options = ffi.new("struct pm_simulation_options *")
     lib.pm_simulation_options_default(options)
-    changed = policy.settings
-    options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
-    options.capture = changed.get("capture", options.capture)
-    options.compaction_hold = changed.get("compaction_hold", options.compaction_hold)
-    options.compaction_moves = changed.get("compaction_moves", options.compaction_moves)
+    for name in OPTIONS:
+        setattr(options, name, policy.settings.get(name, getattr(options, name)))
     return options
 
 
@@ -114,14 +116,28 @@ def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
     )
 
 
-def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[ModeResult, bool]:
-    """Plays a recording through our allocator.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Simulation:
+    """A simulation that can be played.
 
-    Returns:
-        The result, and whether it was interrupted.
+    Attributes:
+        machine: Where.
+        state: The start state that it was made from.
+        handle: `struct pm_simulation *`.
+        first: Index of the first event to play.
+        play: Plays events [from, to).
     """
-    began = time.perf_counter()
-    state = start_state(recording)
+
+    machine: Machine
+    state: StartState
+    handle: Any
+    first: int
+    play: Callable[[int, int], None]
+
+
+def open_simulation(recording: Recording, policy: Policy) -> Simulation:
+    """Works out the start state and puts the machine into it."""
+    state = start_state(recording, settings=policy.settings)
     machine = build_machine(recording, state, policy)
     ids = recording.events.allocation
     nr_ids = recording.initial.first_id + len(recording.initial)
@@ -130,28 +146,41 @@ def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[Mo
     check(lib.pm_simulation_create(machine.handle, nr_ids, _options(policy), out), what="a simulation")
     simulation = ffi.gc(out[0], lib.pm_simulation_destroy)
     _place(simulation, recording, state.frames.split)
-    events, _keep = recording.events.as_c()
+    events, keep = recording.events.as_c()
     _set_ticks(simulation, recording, policy)
-    check(lib.pm_simulation_learn(simulation, events, 0, state.frames.split), what="the events before the start")
+    if policy.settings.get("start_learn", 1):
+        check(lib.pm_simulation_learn(simulation, events, 0, state.frames.split), what="the events before the start")
 
-    def play(first: int, last: int) -> None:
+    def play(first: int, last: int, _keep: object = keep) -> None:
         check(lib.pm_simulation_run(simulation, events, first, last), what=f"events {first} to {last}")
 
+    return Simulation(machine=machine, state=state, handle=simulation, first=state.frames.split, play=play)
+
+
+def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[ModeResult, bool]:
+    """Plays a recording through our allocator.
+
+    Returns:
+        The result, and whether it was interrupted.
+    """
+    began = time.perf_counter()
+    simulation = open_simulation(recording, policy)
+    machine, state = simulation.machine, simulation.state
     session = Session(
         recording=recording,
         machine=machine,
         mode="simulate",
-        first=state.frames.split,
+        first=simulation.first,
         start_ns=state.frames.time_ns,
         prepare_seconds=time.perf_counter() - began,
-        play=play,
+        play=simulation.play,
         options=options,
     )
     before = machine.counters()
     session.run()
     after = machine.counters()
     stats = ffi.new("struct pm_simulation_stats *")
-    lib.pm_simulation_stats(simulation, stats)
+    lib.pm_simulation_stats(simulation.handle, stats)
     counts = {name: int(getattr(stats, name)) for name in COUNTS}
     counts["highatomic_reserved"] = after.highatomic_reserved
     result = session.result(

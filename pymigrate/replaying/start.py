@@ -13,6 +13,7 @@ What no event names is filled in from the totals of zoneinfo and pagetypeinfo, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,7 +167,8 @@ def _fitting(ranked: I64, free: I64, room: I64, lacking: int) -> I64:
 class _Builder:
     """Works out one start state; each method fills in one part."""
 
-    def __init__(self, recording: Recording, moment_ns: int) -> None:
+    def __init__(self, recording: Recording, moment_ns: int, settings: Mapping[str, int]) -> None:
+        self.settings = settings
         self.recording = recording
         self.events = recording.events
         self.frames = frame_states(recording, moment_ns)
@@ -205,6 +207,8 @@ class _Builder:
 
     def pageblock_types(self) -> tuple[U8, int, int]:
         """Types of the pageblocks: first events, then totals. Returns them, how many were known, how many guessed."""
+        if not self.settings.get("start_types", 1):
+            return np.full(self.nr_pageblocks, MOVABLE, np.uint8), 0, 0
         ev = self.events
         named = np.isin(ev.kind, (lib.PM_EV_PCPU_DRAIN, lib.PM_EV_ZONE_LOCKED, lib.PM_EV_EXTFRAG)) & (ev.pfn < self.n)
         index = np.flatnonzero(named)
@@ -299,6 +303,8 @@ class _Builder:
 
     def pcp_blocks(self, types: U8) -> tuple[I64, U8, U8, NDArray[np.uint16]]:
         """Blocks in per-CPU lists in list order: first frames, orders, types, CPUs. Marks their frames as PCP."""
+        if not self.settings.get("start_pcp", 1):
+            return np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.uint8), np.empty(0, np.uint16)
         heads, events, _ = self.blocks
         kind = self.events.kind[events]
         held = (self.place[heads] == USED) | (self.place[heads] == PCP)
@@ -327,7 +333,7 @@ class _Builder:
             self.events.migratetype[event] >= 0, self.events.migratetype[event], mt[: len(named)]
         )
         mt[mt >= lib.PM_NR_PCP_TYPES] = MOVABLE
-        by_rank = np.lexsort((rank, cpu_all))
+        by_rank = np.lexsort((rank if self.settings.get("start_order", 1) else pfn, cpu_all))
         return pfn[by_rank], order_all[by_rank], mt[by_rank], cpu_all[by_rank]
 
     def _queue_types(self, pfn: I64, types: U8) -> U8:
@@ -480,6 +486,8 @@ class _Builder:
         parts = [self._zone_blocks(span) for span in self.recording.zones]
         pfn = np.concatenate([part[0] for part in parts])
         order = np.concatenate([part[1] for part in parts])
+        if not self.settings.get("start_order", 1):
+            return pfn, order
         upcoming = self.frames.next[pfn].astype(np.int64)
         return pfn[(by := np.argsort(upcoming, kind="stable"))], order[by]
 
@@ -527,18 +535,22 @@ class _Builder:
         )
 
 
-def start_state(recording: Recording, moment_ns: int | None = None) -> StartState:
+def start_state(
+    recording: Recording, moment_ns: int | None = None, *, settings: Mapping[str, int] | None = None
+) -> StartState:
     """Works out the machine's state at a moment.
 
     Args:
         recording: Any recording; without a snapshot, memory starts empty.
         moment_ns: On the recording's clock; by default when the start snapshot had been read.
+        settings: Of these (`KEYS`), those that leave out a part of what the recording tells.
     """
-    return _Builder(recording, snapshot_moment(recording) if moment_ns is None else moment_ns).build()
+    moment_ns = snapshot_moment(recording) if moment_ns is None else moment_ns
+    return _Builder(recording, moment_ns, settings or {}).build()
 
 
 def machine_shape(recording: Recording, moment_ns: int) -> MachineShape:
     """The part of the start state that does not depend on who uses which frame."""
-    builder = _Builder(recording, moment_ns)
+    builder = _Builder(recording, moment_ns, {})
     holes, reserved = layout_ranges(recording, builder.place)
     return MachineShape(holes=holes, reserved=reserved, pageblock_types=builder.pageblock_types()[0])
