@@ -482,6 +482,52 @@ static void refuses_bad_input(void)
 	pm_reconstruct_destroy(NULL);
 }
 
+/// Of two blocks of one list, the one that a request reaches first stood first. What came back since is another matter, and counted apart.
+static void the_start_is_in_the_order_of_its_use(void)
+{
+	struct pm_policy_steps steps;
+	struct story *s = begin();
+
+	set_free(s, 10, 1);
+	set_free(s, 20, 1);
+	(void)add(s, PM_EV_ZONE_LOCKED, 20, 0);
+	(void)add(s, PM_EV_ZONE_LOCKED, 10, 0);
+	(void)add(s, PM_EV_PCPU_DRAIN, 10, 0);
+	(void)add(s, PM_EV_ZONE_LOCKED, 10, 0);
+	plan(s);
+	play(s, s->ev.n);
+	pm_reconstruct_steps(s->r, &steps);
+	CHECK_EQ(steps.compared, 3);
+	CHECK_EQ(steps.same, 3);
+	CHECK_EQ(steps.given_compared, 1);
+	CHECK_EQ(steps.given_same, 1);
+	end(s, true);
+}
+
+/// Three blocks stand in a list, 10, 20, 30. The fast search finds 20, and turns the list: what stood before it comes after the rest.
+static void the_fast_search_turns_its_list(void)
+{
+	struct pm_policy_steps steps;
+	struct story *s = begin();
+
+	(void)add(s, PM_EV_PCPU_DRAIN, 30, 0);
+	(void)add(s, PM_EV_PCPU_DRAIN, 20, 0);
+	(void)add(s, PM_EV_PCPU_DRAIN, 10, 0);
+	(void)add(s, PM_EV_COMPACT_BEGIN, 0, -1);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 1024, 1, 1);
+	(void)add(s, PM_EV_REMOVE_MIGRATION_PTE, 20, 0);
+	(void)add(s, PM_EV_COMPACT_END, 0, -1);
+	s->tid[add(s, PM_EV_ZONE_LOCKED, 30, 0)] = OTHER;
+	s->tid[add(s, PM_EV_ZONE_LOCKED, 10, 0)] = OTHER;
+	plan(s);
+	play(s, s->ev.n);
+	CHECK_EQ(s->counts[PM_RC_FAST_TAKEN], 1);
+	pm_reconstruct_steps(s->r, &steps);
+	CHECK_EQ(steps.compared, 2);
+	CHECK_EQ(steps.same, 2);
+	end(s, true);
+}
+
 int main(void)
 {
 	RUN(takes_and_gives);
@@ -500,6 +546,8 @@ int main(void)
 	RUN(follows_claims);
 	RUN(counts_what_it_cannot_explain);
 	RUN(places_a_reader_behind_the_lock);
+	RUN(the_start_is_in_the_order_of_its_use);
+	RUN(the_fast_search_turns_its_list);
 	RUN(refuses_bad_input);
 	return check_result();
 }
