@@ -86,9 +86,9 @@ static void scan_free(struct pm_simulation *sim, struct pm_sim_compaction *c, ui
 	pm_unlock(&zone->lock);
 }
 
-/// A block of one order in [least, ...) of the movable list, looking from the list's end: the first in the upper half of what is left between
-/// the scanners, else the highest seen. Turns the list so that the next search begins elsewhere.
-static struct pm_pfn fast_find(struct pm_simulation *sim, struct pm_zone *zone, unsigned int order, uint32_t least, uint32_t good) PM_REQUIRES(zone->lock)
+/// A block of one order of the movable list, looking from the list's end: the first at or above `good`, else the highest seen. Turns the list so
+/// that the next search begins elsewhere.
+static struct pm_pfn fast_find(struct pm_simulation *sim, struct pm_zone *zone, unsigned int order, uint32_t good) PM_REQUIRES(zone->lock)
 {
 	const struct pm_tables *t = &sim->m->tables;
 	struct pm_chain *chain = &zone->area[order].list[PM_MT_MOVABLE].chain;
@@ -96,18 +96,20 @@ static struct pm_pfn fast_find(struct pm_simulation *sim, struct pm_zone *zone, 
 	uint32_t n;
 
 	for (n = 0; n < PM_SIM_FAST_LIMIT && at != PM_NIL_PFN; n++) {
-		if (at >= least && (best == PM_NIL_PFN || at > best))
+		if (best == PM_NIL_PFN || at > best)
 			best = at;
 		if (at >= good)
 			break;
 		at = at == chain->first ? PM_NIL_PFN : pm_link_of(t, at, order)->prev;
 	}
-	if (best != PM_NIL_PFN)
-		pm_chain_turn(t, chain, pm_pfn(best), order);
-	return best == PM_NIL_PFN ? pm_pfn_nil() : pm_pfn(best);
+	if (best == PM_NIL_PFN)
+		return pm_pfn_nil();
+	pm_chain_turn(t, chain, pm_pfn(best), order);
+	return pm_pfn(best);
 }
 
-/// The fast search for free blocks: one block, from the free lists. Which order it had is the recording's; failing that, a smaller, or a larger.
+/// The fast search for free blocks: one block from the free lists, from the upper half of what is left between the scanners if there is one. Which
+/// order it had is the recording's; failing that, a smaller, or a larger.
 static void fast_isolate(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t least, uint32_t free_pfn, uint32_t taken)
 {
 	struct pm_zone *zone = pm_zone_of(sim->m, least);
@@ -119,9 +121,9 @@ static void fast_isolate(struct pm_simulation *sim, struct pm_sim_compaction *c,
 	while (order < PM_MAX_ORDER && 2u << order <= taken)
 		order++;
 	pm_lock(&zone->lock);
-	for (i = 0; i <= PM_NR_ORDERS; i++) {
-		unsigned int o = i < 2 ? order : i <= order + 1 ? order + 1 - i : i - 1;
-		struct pm_pfn found = fast_find(sim, zone, o, i == 1 ? zone->start : least, good);
+	for (i = 0; i < PM_NR_ORDERS; i++) {
+		unsigned int o = i <= order ? order - i : i;
+		struct pm_pfn found = fast_find(sim, zone, o, good);
 
 		if (!pm_pfn_is_nil(found)) {
 			(void)hold(sim, zone, c, found, o);

@@ -84,6 +84,44 @@ static void without_holding_the_free_lists_provide(void)
 	close_scene(&s, 3);
 }
 
+/// Nothing is taken from a pageblock that is free as a whole: compaction is there to make such.
+static void a_free_pageblock_stays_whole(void)
+{
+	struct scene s;
+
+	open_scene(&s, rig_bare());
+	scan(&s, PM_EV_ISOLATE_MIGRATE, 0, 1, 1);
+	scan(&s, PM_EV_ISOLATE_FREE, 4096, 4608, 8);
+	play(&s, 0);
+	CHECK_EQ(stats(&s).isolated, 0);
+	close_scene(&s, 0);
+}
+
+/// Compaction leaves a zone its minimum.
+static void what_a_zone_needs_is_not_held(void)
+{
+	struct pm_settings settings = rig_bare();
+	struct scene s;
+
+	settings.min_free_kbytes = 64; /* 16 frames */
+	open_scene(&s, settings);
+	rig_fill(s.m, NR_FRAMES, RIG_MOVABLE);
+	rig_free_range(s.m, 4096, 4096 + 24);
+	s.nr_start = frames_at_hand(s.m);
+	CHECK_EQ(rig_zone(s.m, 0).wmark[0], 16);
+	scan(&s, PM_EV_ISOLATE_MIGRATE, 0, 32, 32);
+	/* A block of 16 and one of 8 are free: neither may go. */
+	scan(&s, PM_EV_ISOLATE_FREE, 4096, 4608, 32);
+	play(&s, 0);
+	CHECK_EQ(stats(&s).isolated, 0);
+	rig_free_range(s.m, 5120, 5121);
+	s.nr_start++;
+	scan(&s, PM_EV_ISOLATE_FREE, 4096 + 16, 4608, 32);
+	play(&s, 2);
+	CHECK_EQ(stats(&s).isolated, 8);
+	close_scene(&s, 8);
+}
+
 /// The fast search takes one block, of the recorded order, from the upper half of what is left.
 static void the_fast_search_takes_one_block_from_the_list(void)
 {
@@ -265,7 +303,7 @@ static void compaction_for_an_order_drains_its_cpu(void)
 	CHECK(left_in_lists(-1, 512, 0) > 0);
 }
 
-/// Two machines with the same frames free have the same digests; one frame more in a pageblock is seen there and only there.
+/// Two machines with the same frames free have the same digests; another frame free in a pageblock is seen there and only there.
 static void a_digest_tells_where_memory_is_free(void)
 {
 	struct pm_machine *a = rig_one_zone(NR_FRAMES, 1, rig_bare()), *b = rig_one_zone(NR_FRAMES, 1, rig_bare());
@@ -277,7 +315,9 @@ static void a_digest_tells_where_memory_is_free(void)
 	CHECK_EQ(pm_free_digest(a, NR_FRAMES / 512, da), PM_OK);
 	CHECK_EQ(pm_free_digest(b, NR_FRAMES / 512, db), PM_OK);
 	CHECK_EQ(memcmp(da, db, sizeof(da)), 0);
-	REQUIRE(pm_free(b, 0, 1024, 0) == PM_OK);
+	/* The other one of the two: as many frames, at another place. */
+	REQUIRE(pm_free(b, 0, 1024, 0) == PM_OK && pm_free(a, 0, 1024, 1) == PM_OK && pm_take(a, 1024, 0, PM_MT_MOVABLE) == PM_OK);
+	CHECK_EQ(pm_free_digest(a, NR_FRAMES / 512, da), PM_OK);
 	CHECK_EQ(pm_free_digest(b, NR_FRAMES / 512, db), PM_OK);
 	for (i = 0; i < NR_FRAMES / 512; i++)
 		CHECK_EQ(da[i] != db[i], i == 1024 / 512);
@@ -290,6 +330,8 @@ int main(void)
 {
 	RUN(what_moves_goes_to_what_was_held_and_its_free_follows);
 	RUN(without_holding_the_free_lists_provide);
+	RUN(a_free_pageblock_stays_whole);
+	RUN(what_a_zone_needs_is_not_held);
 	RUN(the_fast_search_takes_one_block_from_the_list);
 	RUN(what_the_kernel_holds_does_not_move);
 	RUN(a_large_block_leaves_in_single_frames);

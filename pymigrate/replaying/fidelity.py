@@ -21,9 +21,9 @@ from pymigrate.machine import Machine
 from pymigrate.recording import Events, Recording
 from pymigrate.replaying.frames import PAGEBLOCK_ORDER, pcp_order
 from pymigrate.replaying.policy import KEYS, Policy
+from pymigrate.replaying.reconstruct import open_reconstruction, reconstruct
 from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.session import Options
-from pymigrate.replaying.reconstruct import open_reconstruction, reconstruct
 from pymigrate.replaying.simulate import open_simulation, simulate
 from pymigrate.replaying.ticks import COMPACTION_KINDS
 
@@ -77,7 +77,7 @@ class Divergence:
     Attributes:
         pageblocks: How many were compared.
         pageblock: Those that diverged, int64 (N,).
-        event: The kernel's first event in it in the stretch after which it differed, else the stretch's last, int64 (N,).
+        event: The kernel's first event in it in the stretch after which it differed, else the stretch's last; (N,).
         cause: Index into `CAUSES`, uint8 (N,).
     """
 

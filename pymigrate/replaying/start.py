@@ -239,7 +239,9 @@ class _Builder:
         index = index[types[ev.pfn[index].astype(np.int64) >> PAGEBLOCK_ORDER] == UNKNOWN_TYPE]
         index = index[np.argsort(ev.pfn[index], kind="stable")]
         freed, taken = index[:-1], index[1:]
-        again = (ev.pfn[freed] == ev.pfn[taken]) & (ev.order[freed] == ev.order[taken]) & (ev.order[freed] <= COSTLY_ORDER)
+        again = (
+            (ev.pfn[freed] == ev.pfn[taken]) & (ev.order[freed] == ev.order[taken]) & (ev.order[freed] <= COSTLY_ORDER)
+        )
         again &= (ev.kind[freed] == lib.PM_EV_FREE) & (ev.kind[taken] == lib.PM_EV_ALLOC)
         again &= (ev.migratetype[taken] >= 0) & (ev.migratetype[taken] < lib.PM_NR_PCP_TYPES)
         # The first of each pageblock is assigned last.
@@ -249,8 +251,8 @@ class _Builder:
     def _guess_types(self, types: U8) -> int:
         """Gives pageblocks without an event the types that pagetypeinfo's totals still lack, likeliest first.
 
-        pagetypeinfo also counts each type's free blocks: a pageblock that has free blocks which its type has not, is not
-        of that type.
+        pagetypeinfo also counts each type's free blocks: a pageblock that has free blocks which its type has not, is
+        not of that type.
         """
         totals = self.recording.pagetypeinfo
         if totals is None or not len(self.recording.frame_flags):
@@ -278,7 +280,7 @@ class _Builder:
         return guessed
 
     def _free_by_pageblock(self, span: ZoneSpan, first: int, last: int) -> I64:
-        """Free blocks at the start by pageblock from `first` to `last` and order; a larger block is its first pageblock's."""
+        """Free blocks at the start by pageblock from `first` to `last`, and order; a larger one is its first pageblock's."""
         pfn, order = self._zone_blocks(span)
         counts = np.zeros((last - first, NR_ORDERS), np.int64)
         np.add.at(counts, ((pfn >> PAGEBLOCK_ORDER) - first, order), 1)

@@ -1,12 +1,12 @@
 """When each CPU's vmstat timer ran, so that its per-CPU lists decay in a simulation when they did in the kernel.
 
 The timer runs once a second, and no event names it. But where it had something to drain, the recording has a burst of
-drains by a thread that was not freeing. From those the phase of each timer follows; where none is near a second's point,
-the timer is taken to have run there with nothing to do.
+drains by a thread that was not freeing. From those the phase of each timer follows; where none is near a second's
+point, the timer is taken to have run there with nothing to do.
 
-The kernel's timer wheel rounds up to its own grain (8 jiffies, or 64), which does not divide a second. So a timer is late
-by another amount each second, and the amounts repeat after at most 8 of them, whatever the jiffy. A second without a
-burst is taken to be as late as those that stand at its place among the 8; failing such, among 4, 2, or all.
+The kernel's timer wheel rounds up to its own grain (8 jiffies, or 64), which does not divide a second. So a timer is
+late by another amount each second, and the amounts repeat after at most 8 of them, whatever the jiffy. A second without
+a burst is taken to be as late as those that stand at its place among the 8; failing such, among 4, 2, or all.
 
 Where a burst drains more than one run may, the timer's work ran twice: the kernel's watcher of idle timers (the vmstat
 shepherd) queues it again when it looks while the work runs, for then it is not pending.
@@ -25,7 +25,8 @@ SECOND_NS = 1_000_000_000
 BURST_NS = 5_000_000
 # How far a burst may be from its second's point and still be the timer's.
 NEAR_NS = 60_000_000
-# The lateness of a timer repeats after so many seconds: what 8 or 64 jiffies and a second of 100, 250, 300 or 1000 of them share.
+# The lateness of a timer repeats after so many seconds, with a grain of 8 or 64 jiffies and 100, 250, 300 or 1000 of
+# them a second.
 CYCLES = (8, 4, 2, 1)
 # A run goes on although other threads drain or preempt it, but not longer than this.
 RUN_NS = 40_000_000
@@ -42,7 +43,8 @@ COMPACTION_KINDS = (
     lib.PM_EV_DIRECT_RECLAIM_BEGIN,
 )
 
-# What a thread in direct reclaim did last before it drained all CPUs' lists: it began, or saw whether compaction could go on.
+# What a thread in direct reclaim did last before it drained all CPUs' lists: it began, or looked whether compaction
+# could go on.
 BEFORE_RECLAIM_DRAIN = (lib.PM_EV_DIRECT_RECLAIM_BEGIN, lib.PM_EV_COMPACT_SUITABLE)
 
 U64 = NDArray[np.uint64]
@@ -95,7 +97,7 @@ def _lateness(offsets: I64, numbers: I64, wanted: I64) -> I64:
 
 
 def cpu_ticks(seen: I64, first_ns: int, last_ns: int, *, phase: int) -> tuple[I64, Bools]:
-    """One tick a second from `first_ns` to `last_ns`: a seen one where one is near the second's point, else by the others.
+    """One tick a second from `first_ns` to `last_ns`: a seen one where one is near the second's point, else a guess.
 
     Returns:
         The ticks, and which of them were seen. Where none was seen, the timer had nothing to do, or did not run: it
@@ -223,8 +225,8 @@ def _reclaimed_zones(recording: Recording, wakes: I64) -> NDArray[np.uint16]:
 def reclaim_drains(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np.uint16]]:
     """When requests that reclaim had not helped enough drained all CPUs' lists after a moment: clocks, and CPUs.
 
-    A thread in direct reclaim drains although it frees nothing just then, and nothing of its compaction is under way: the
-    first drain after its reclaim began that follows none of its frees and none of its scans.
+    A thread in direct reclaim drains although it frees nothing just then, and nothing of its compaction is under way:
+    the first drain after its reclaim began that follows none of its frees and none of its scans.
     """
     events = recording.events
     direct = np.unique(events.tid[events.kind == lib.PM_EV_DIRECT_RECLAIM_BEGIN])

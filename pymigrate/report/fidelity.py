@@ -91,8 +91,8 @@ def fidelity(
 ) -> None:
     """How close the replays of recordings come to the kernel, and which mechanism the rest comes from.
 
-    The simulation is repeated with one mechanism left out, for each in turn; and it is played beside the reconstruction,
-    to find what the kernel did where each pageblock first differs. Without REC, the sample recording.
+    The simulation is repeated with one mechanism left out, for each in turn; and it is played beside the
+    reconstruction, to find what the kernel did where each pageblock first differs. Without REC, the sample recording.
     """
     if not recordings and not sample_path().exists():
         raise PymigrateError("this build ships no sample recording: name one, or make one: pymigrate import")
