@@ -280,7 +280,7 @@ class _Builder:
         return guessed
 
     def _free_by_pageblock(self, span: ZoneSpan, first: int, last: int) -> I64:
-        """Free blocks at the start by pageblock from `first` to `last` and order; a larger one counts where it begins."""
+        """Free blocks at the start by pageblock from `first` to `last` and order, where they begin."""
         pfn, order = self._zone_blocks(span)
         counts = np.zeros((last - first, NR_ORDERS), np.int64)
         np.add.at(counts, ((pfn >> PAGEBLOCK_ORDER) - first, order), 1)
