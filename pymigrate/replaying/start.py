@@ -35,6 +35,7 @@ from pymigrate.replaying.frames import (
     aligned_blocks,
     expand,
     frame_states,
+    is_kind,
     layout_ranges,
     pcp_order,
     snapshot_moment,
@@ -210,7 +211,7 @@ class _Builder:
         if not self.settings.get("start_types", 1):
             return np.full(self.nr_pageblocks, MOVABLE, np.uint8), 0, 0
         ev = self.events
-        named = np.isin(ev.kind, (lib.PM_EV_PCPU_DRAIN, lib.PM_EV_ZONE_LOCKED, lib.PM_EV_EXTFRAG)) & (ev.pfn < self.n)
+        named = is_kind(ev.kind, (lib.PM_EV_PCPU_DRAIN, lib.PM_EV_ZONE_LOCKED, lib.PM_EV_EXTFRAG)) & (ev.pfn < self.n)
         index = np.flatnonzero(named)
         types = ev.migratetype[index].astype(np.uint8)
         changed = ev.kind[index] == lib.PM_EV_EXTFRAG
@@ -235,7 +236,7 @@ class _Builder:
         A freed frame is queued under its pageblock's type, and a request takes from the queue of its own.
         """
         ev = self.events
-        index = np.flatnonzero(np.isin(ev.kind, BLOCK_KINDS) & (ev.pfn < self.n) & (ev.order >= 0))
+        index = np.flatnonzero(is_kind(ev.kind, BLOCK_KINDS) & (ev.pfn < self.n) & (ev.order >= 0))
         index = index[types[ev.pfn[index].astype(np.int64) >> PAGEBLOCK_ORDER] == UNKNOWN_TYPE]
         index = index[np.argsort(ev.pfn[index], kind="stable")]
         freed, taken = index[:-1], index[1:]

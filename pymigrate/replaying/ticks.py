@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pymigrate._core import lib
 from pymigrate.recording import Events, Recording
+from pymigrate.replaying.frames import is_kind
 
 SECOND_NS = 1_000_000_000
 # Drains of one thread that are closer together than this belong to one burst.
@@ -55,7 +56,7 @@ Bools = NDArray[np.bool_]
 
 def _compacting_threads(events: Events) -> NDArray[np.uint32]:
     """Threads that compact or reclaim: they drain for other reasons than a timer's."""
-    return np.unique(events.tid[np.isin(events.kind, COMPACTION_KINDS)])
+    return np.unique(events.tid[is_kind(events.kind, COMPACTION_KINDS)])
 
 
 def seen_ticks(events: Events, cpu: int) -> I64:
@@ -68,9 +69,10 @@ def seen_ticks(events: Events, cpu: int) -> I64:
     follows = same_thread & (np.diff(time_ns) < BURST_NS)
     freeing = follows & ((kind[:-1] == lib.PM_EV_FREE) | (kind[:-1] == lib.PM_EV_FREE_BATCHED))
     in_burst = follows & (kind[:-1] == lib.PM_EV_PCPU_DRAIN)
-    compacting = np.isin(tid[1:], _compacting_threads(events))
-    found: I64 = time_ns[1:][drain & ~freeing & ~in_burst & ~compacting]
-    return found
+    found = np.flatnonzero(drain & ~freeing & ~in_burst) + 1
+    found = found[~np.isin(tid[found], _compacting_threads(events))]
+    ticks: I64 = time_ns[found]
+    return ticks
 
 
 def _phase(ticks: I64) -> int:
@@ -236,7 +238,7 @@ def reclaim_drains(recording: Recording, first_ns: int) -> tuple[U64, NDArray[np
     kind, tid = events.kind[index], events.tid[index]
     starts = np.flatnonzero((kind == lib.PM_EV_PCPU_DRAIN) & np.append(True, kind[:-1] != lib.PM_EV_PCPU_DRAIN))
     starts = starts[starts > 0]
-    starts = starts[(tid[starts - 1] == tid[starts]) & np.isin(kind[starts - 1], BEFORE_RECLAIM_DRAIN)]
+    starts = starts[(tid[starts - 1] == tid[starts]) & is_kind(kind[starts - 1], BEFORE_RECLAIM_DRAIN)]
     found = np.sort(index[starts])
     return events.time_ns[found], events.cpu[found]
 
