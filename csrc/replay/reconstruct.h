@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 #include "base/types.h"
-#include "pymigrate.h"
+#include "phys/machine.h"
 
 enum {
+	PM_RC_TRIES_MAX = 2,		///< how often a plan is tried and made anew
 	PM_RC_PASSES_MAX = 8,		///< the plan stops learning after so many
 	PM_RC_WORDS_AHEAD_MAX = 500000, ///< words on free frames looked at for one block that fast_isolate took
 	PM_RC_OWN_MAX = 64,		///< blocks that one compaction fills, looked at together
@@ -126,6 +127,7 @@ struct pm_plan {
 	uint32_t *spares; ///< the frames that are spare
 	size_t nr_spares;
 	uint64_t news;	  ///< what this pass learnt
+	uint64_t nr_passes;
 
 	/* what comes out */
 	struct pm_rc_op *ops;
@@ -139,6 +141,14 @@ struct pm_plan {
 /* reconstruct_order.c */
 /// Puts the blocks of the start in the order of their lists, as far as requests show it.
 enum pm_status pm_rc_order_start(struct pm_plan *p);
+
+/* reconstruct_try.c */
+/// Plays the plan on a machine like `like`, and adds a word for each block that must have gone before. PM_ERR_NOMEM.
+enum pm_status pm_rc_try_plan(struct pm_plan *p, const struct pm_machine *like);
+
+/* reconstruct.c */
+enum pm_status pm_rc_load_start(struct pm_machine *m, const struct pm_plan *p);
+void pm_rc_apply(struct pm_machine *m, const struct pm_plan *p, struct pm_zone *zone, const struct pm_rc_op *op);
 
 /* reconstruct_model.c: the free blocks, and what was last said of each frame */
 uint32_t pm_rc_cover(const struct pm_plan *p, uint32_t pfn);
@@ -170,6 +180,7 @@ void pm_rc_collect_spares(struct pm_plan *p);
 /* reconstruct_plan.c */
 struct pm_rc_task *pm_rc_task(struct pm_plan *p, uint32_t tid, bool make);
 enum pm_status pm_rc_plan(struct pm_plan *p);
+enum pm_status pm_rc_passes(struct pm_plan *p);
 bool pm_rc_grow(void **array, size_t *room, size_t n, size_t size);
 
 static inline bool pm_rc_is_pcp(unsigned int order)
