@@ -12,7 +12,6 @@
 #include "phys/machine.h"
 
 enum {
-	PM_RC_TRIES_MAX = 2,		///< how often a plan is tried and made anew
 	PM_RC_PASSES_MAX = 8,		///< the plan stops learning after so many
 	PM_RC_WORDS_AHEAD_MAX = 500000, ///< words on free frames looked at for one block that fast_isolate took
 	PM_RC_OWN_MAX = 64,		///< blocks that one compaction fills, looked at together
