@@ -49,6 +49,8 @@ MECHANISMS: dict[str, tuple[str, int]] = {
     "blocks captured from compaction": ("capture", 0),
 }
 
+NR_TYPES: int = lib.PM_NR_MIGRATETYPES
+
 # Into how many stretches the events are cut to look for the first divergence.
 STRETCHES = 400
 
@@ -106,22 +108,22 @@ class Fidelity:
         modes: Both replays.
         without: The simulation without a mechanism, by the mechanism's name in `MECHANISMS`.
         divergence: None unless it was asked for.
-        kernel_splits: The kernel's fallbacks by kind: claims, steals.
+        kernel_splits: The kernel's fallbacks by requested type and type of the block: claims and steals, shape (T, T).
     """
 
     name: str
     modes: dict[str, ModeResult]
+    kernel_splits: tuple[I64, I64]
     without: dict[str, ModeResult] = field(default_factory=dict)
     divergence: Divergence | None = None
-    kernel_splits: tuple[int, int] = (0, 0)
 
     def figures(self) -> dict[str, tuple[float, str]]:
         """Figures by name, each with its unit; a mechanism goes by its setting."""
         found: dict[str, tuple[float, str]] = {}
         for mode, result in self.modes.items():
             found |= {f"{mode}.{name}": value for name, value in result.figures().items()}
-        found["kernel.claims"] = (self.kernel_splits[0], "events")
-        found["kernel.steals"] = (self.kernel_splits[1], "events")
+        found["kernel.claims"] = (int(self.kernel_splits[0].sum()), "events")
+        found["kernel.steals"] = (int(self.kernel_splits[1].sum()), "events")
         for mechanism, result in self.without.items():
             names = ("free.error.mean", "unusable4.error.mean", "unusable9.error.mean", "blocks9.error.mean")
             figures = result.figures()
@@ -137,7 +139,9 @@ class Fidelity:
         return {
             "recording": self.name,
             "modes": {mode: result.as_json() for mode, result in self.modes.items()},
-            "kernel_fallbacks": {"claims": self.kernel_splits[0], "steals": self.kernel_splits[1]},
+            "kernel_fallbacks": {
+                name: part.tolist() for name, part in zip(("claims", "steals"), self.kernel_splits, strict=True)
+            },
             "without": {
                 name: {"setting": MECHANISMS[name][0], "figures": {k: v for k, (v, _) in result.figures().items()}}
                 for name, result in self.without.items()
@@ -155,11 +159,17 @@ class Fidelity:
         }
 
 
-def kernel_splits(events: Events) -> tuple[int, int]:
-    """The kernel's recorded fallbacks: claims, which change who owns a pageblock, and steals, which do not."""
-    fallback = events.kind == lib.PM_EV_EXTFRAG
-    claims = int((fallback & (events.arg2 == 1)).sum())
-    return claims, int(fallback.sum()) - claims
+def kernel_splits(events: Events) -> tuple[I64, I64]:
+    """The kernel's recorded fallbacks by type pair: claims, which change a pageblock's type, and steals, which do not."""
+    fallback = (events.kind == lib.PM_EV_EXTFRAG) & (events.migratetype >= 0)
+    fallback &= (events.migratetype < NR_TYPES) & (events.arg1 < NR_TYPES)
+    pairs = events.migratetype.astype(np.int64) * NR_TYPES + events.arg1.astype(np.int64)
+    claimed = events.arg2 == 1
+    claims, steals = (
+        np.bincount(pairs[fallback & part], minlength=NR_TYPES**2).reshape(NR_TYPES, NR_TYPES).astype(np.int64)
+        for part in (claimed, ~claimed)
+    )
+    return claims, steals
 
 
 def _digest(machine: Machine, n: int) -> U64:

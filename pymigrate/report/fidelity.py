@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from pymigrate.errors import PymigrateError
 from pymigrate.recording import Recording, sample_path
 from pymigrate.replaying.fidelity import MECHANISMS, Fidelity
 from pymigrate.replaying.fidelity import fidelity as ask
+from pymigrate.replaying.result import TYPE_NAMES
 from pymigrate.report.files import OutputFile
 from pymigrate.report.tables import figure_lines
 
@@ -39,6 +41,21 @@ def _scores(table: Table, label: str, figures: dict[str, tuple[float, str]]) -> 
     table.add_row(label, *(_short(*figures[name]) if name in figures else "" for name, _ in COLUMNS))
 
 
+def _fallbacks(found: Fidelity) -> Table:
+    """Fallbacks by type pair: the kernel's, and the simulation's."""
+    ours = found.modes["simulate"]
+    parts = (*found.kernel_splits, ours.claims, ours.steals)
+    table = Table(box=box.SIMPLE, title="fallbacks", title_justify="left")
+    table.add_column("requested from block of")
+    for head in ("kernel CLAIM", "STEAL", "ours CLAIM", "STEAL"):
+        table.add_column(head, justify="right")
+    for wanted, given in np.argwhere(np.sum(parts, axis=0)).tolist():
+        label = f"{TYPE_NAMES[wanted]} from {TYPE_NAMES[given]}"
+        table.add_row(label, *(str(int(part[wanted, given])) for part in parts))
+    table.add_row("in all", *(str(int(part.sum())) for part in parts))
+    return table
+
+
 def print_fidelity(console: Console, found: Fidelity) -> None:
     """The scores of both replays, of the simulation without each mechanism, and the causes of first divergences."""
     table = Table(box=box.SIMPLE, title=f"fidelity of {found.name}", title_justify="left")
@@ -50,8 +67,7 @@ def print_fidelity(console: Console, found: Fidelity) -> None:
     for mechanism, result in found.without.items():
         _scores(table, f"  - {mechanism}", result.figures())
     console.print(table)
-    claims, steals = found.kernel_splits
-    console.print(f"The kernel fell back {claims + steals} times: {claims} claims, {steals} steals.")
+    console.print(_fallbacks(found))
     if (same := found.modes["reconstruct"].figures().get("same_frame.share")) is not None:
         console.print(f"One step at a time, our policy gives the kernel's very frame in {same[0]:.2%} of the cases.")
     if found.divergence is None:

@@ -68,12 +68,15 @@ def test_drains_are_told_apart_by_what_their_thread_did_before() -> None:
     ]
 
 
-def test_claims_and_steals_of_the_kernel_are_told_apart() -> None:
+def test_claims_and_steals_of_the_kernel_are_told_apart_by_type() -> None:
     events = tiny_recording().events
-    assert kernel_splits(events) == (2, 0)
+    claims, steals = kernel_splits(events)
+    assert claims[lib.PM_MT_UNMOVABLE, lib.PM_MT_MOVABLE] == claims.sum() == 2
+    assert steals.sum() == 0
     change = events.arg2.copy()
     change[events.kind == lib.PM_EV_EXTFRAG] = [0, 1]
-    assert kernel_splits(events.with_columns(arg2=change)) == (1, 1)
+    claims, steals = kernel_splits(events.with_columns(arg2=change))
+    assert claims.sum() == steals[lib.PM_MT_UNMOVABLE, lib.PM_MT_MOVABLE] == 1
 
 
 def test_a_pageblock_diverges_once_and_where_the_kernel_did_something(sample: Recording) -> None:
@@ -96,6 +99,7 @@ def test_the_command_reports_all_it_found(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "- decay by the timer" in done.output
     assert "first divergence" in done.output
+    assert "Unmovable from Movable" in done.output
     for name in ("simulate.free.error.mean", "without.decay.free.error.mean", "kernel.claims", "diverged.share"):
         assert f"figure tiny.{name} " in done.output
     (found,) = json.loads(out.read_text())
