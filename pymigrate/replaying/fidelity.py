@@ -160,7 +160,7 @@ class Fidelity:
 
 
 def kernel_splits(events: Events) -> tuple[I64, I64]:
-    """The kernel's recorded fallbacks by type pair: claims, which change a pageblock's type, and steals, which do not."""
+    """The kernel's recorded fallbacks by type pair: claims, which change a pageblock's type, and steals."""
     fallback = (events.kind == lib.PM_EV_EXTFRAG) & (events.migratetype >= 0)
     fallback &= (events.migratetype < NR_TYPES) & (events.arg1 < NR_TYPES)
     pairs = events.migratetype.astype(np.int64) * NR_TYPES + events.arg1.astype(np.int64)

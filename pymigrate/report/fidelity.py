@@ -58,14 +58,14 @@ def _fallbacks(found: Fidelity) -> Table:
 
 def print_fidelity(console: Console, found: Fidelity) -> None:
     """The scores of both replays, of the simulation without each mechanism, and the causes of first divergences."""
-    table = Table(box=box.SIMPLE, title=f"fidelity of {found.name}", title_justify="left")
-    table.add_column("replay", no_wrap=True)
+    table = Table(box=box.SIMPLE, title=f"fidelity of {found.name}", title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("replay, and without (-)", no_wrap=True)
     for _, head in COLUMNS:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for mode, result in found.modes.items():
         _scores(table, mode, result.figures())
     for mechanism, result in found.without.items():
-        _scores(table, f"  - {mechanism}", result.figures())
+        _scores(table, f"- {MECHANISMS[mechanism][0]}", result.figures())
     console.print(table)
     console.print(_fallbacks(found))
     if (same := found.modes["reconstruct"].figures().get("same_frame.share")) is not None:
