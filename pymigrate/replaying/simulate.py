@@ -54,7 +54,7 @@ def build_machine(recording: Recording, state: StartState, policy: Policy) -> Ma
     machine.load_blocks(blocks.pfn, blocks.order, blocks.place, blocks.migratetype, blocks.cpu)
     for (cpu, zone), high in np.ndenumerate(state.pcp_high):
         if high >= 0:
-            machine.load_pcp(int(cpu), int(zone), high=int(high), alloc_factor=lib.PM_PCP_SCALE_MAX)
+            machine.load_pcp(int(cpu), int(zone), high=int(high), alloc_factor=int(state.alloc_factor[cpu, zone]))
     if not machine.settings.pcp:
         machine.drain()
     return machine

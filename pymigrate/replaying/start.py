@@ -105,6 +105,7 @@ class StartState:
         holes: Runs of frames that do not exist, int64 [n, 2].
         reserved: Runs of frames that the allocator never owns, int64 [n, 2].
         pcp_high: `high` of each CPU's lists, int64 [cpus, zones]; -1 where unknown.
+        alloc_factor: How far each CPU's refills are scaled before the first event, int64 [cpus, zones].
         report: What was known and what was filled in.
     """
 
@@ -114,6 +115,7 @@ class StartState:
     holes: I64
     reserved: I64
     pcp_high: I64
+    alloc_factor: I64
     report: StartReport
 
 
@@ -506,6 +508,32 @@ class _Builder:
                     high[lists.cpu, z] = lists.high
         return high
 
+    def alloc_factor(self) -> I64:
+        """How far refills are scaled: by the first refill of single frames, if nothing was freed to the lists before.
+
+        Each free halves the scale; a CPU of which nothing else is known is taken to have only allocated.
+        """
+        ev = self.events
+        factor = np.full((self.recording.cpus, len(self.recording.zones)), lib.PM_PCP_SCALE_MAX, np.int64)
+        freed = (ev.kind == lib.PM_EV_FREE) & (ev.order >= 0) & pcp_order(ev.order)
+        refill = (ev.kind == lib.PM_EV_ZONE_LOCKED) & (ev.order == 0) & (ev.arg0 == 1)
+        for z, span in enumerate(self.recording.zones):
+            info = self.info.get(span.name)
+            inside = (freed | refill) & (ev.pfn >= span.start_pfn) & (ev.pfn < span.start_pfn + span.spanned)
+            for lists in info.pagesets if info else ():
+                index = np.flatnonzero(inside & (ev.cpu == lists.cpu))
+                if lists.cpu < self.recording.cpus and lists.batch > 0 and len(index) and refill[index[0]]:
+                    factor[lists.cpu, z] = self._scale_of(index, lists.batch)
+        return factor
+
+    def _scale_of(self, index: I64, batch: int) -> int:
+        """Scale of the refill that begins with event `index[0]`: it lasts until its thread gets the frame it asked for."""
+        ev = self.events
+        first = int(index[0])
+        got = np.flatnonzero((ev.tid[first:] == ev.tid[first]) & (ev.kind[first:] == lib.PM_EV_ALLOC))
+        size = int((index < first + got[0]).sum()) if len(got) else 1
+        return min((-(-size // batch) - 1).bit_length(), int(lib.PM_PCP_SCALE_MAX))
+
     def build(self) -> StartState:
         types, known, guessed = self.pageblock_types()
         pcp_pfn, pcp_orders, pcp_mt, pcp_cpu = self.pcp_blocks(types)
@@ -528,6 +556,7 @@ class _Builder:
             holes=holes,
             reserved=reserved,
             pcp_high=self.pcp_high(),
+            alloc_factor=self.alloc_factor(),
             report=StartReport(
                 pcp_known=self.known_pcp,
                 pcp_filled=self.filled,
