@@ -527,7 +527,7 @@ class _Builder:
         return factor
 
     def _scale_of(self, index: I64, batch: int) -> int:
-        """Scale of the refill that begins with event `index[0]`: it ends when its thread gets the frame it asked for."""
+        """Scale of the refill that begins with event `index[0]` and ends when its thread gets its frame."""
         ev = self.events
         first = int(index[0])
         got = np.flatnonzero((ev.tid[first:] == ev.tid[first]) & (ev.kind[first:] == lib.PM_EV_ALLOC))
