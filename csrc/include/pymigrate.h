@@ -952,7 +952,10 @@ struct pm_simulation;
 /// Which of the kernel's background mechanisms a simulation imitates. All are on in pm_simulation_options_default().
 struct pm_simulation_options {
 	uint32_t compaction_drain; ///< 1: a recorded compaction drains the lists of its CPU
-	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too, to where our free scanner finds room
+	uint32_t compaction_moves; ///< 1: what recorded compaction moved, moves with us too
+	uint32_t drain_time;	   ///< 1: a drain goes on until its CPU's next event, and what other CPUs lack meanwhile is forgotten at its end
+	uint32_t capture;	   ///< 1: where compaction served a request, the block that it gave is emptied with us and given
+	uint32_t compaction_hold;  ///< 1: the free blocks in the ranges that it searched are taken to be moved to, and what is left returns at its end
 };
 PM_API void pm_simulation_options_default(struct pm_simulation_options *ret);
 
@@ -966,11 +969,17 @@ struct pm_simulation_stats {
 	uint64_t unresolved;	 ///< frees without a known allocation
 	uint64_t ignored;	 ///< events that say nothing about who asks and who frees
 	uint64_t forced;	 ///< of `allocated`: only from the reserves of urgent requests
+	uint64_t captured;	 ///< of `allocated`: with a block that compaction had emptied
 	uint64_t split;		 ///< blocks split because the kernel freed them in pieces
 	uint64_t refused;	 ///< of `unresolved`: frees of what we do not hold
 	uint64_t decays;	 ///< times that a CPU's lists decayed
+	uint64_t decays_skipped; ///< quiet ticks (PM_TICK_DECAY_QUIET) that would have drained something with us
 	uint64_t moved;		 ///< blocks moved by compaction
 	uint64_t not_moved;	 ///< recorded moves of a block that is not at that place with us, or finds no room
+	uint64_t no_target;	 ///< of `not_moved`, blocks that found no room
+	uint64_t isolated;	 ///< frames that compaction took from the free lists to move something to them
+	uint64_t returned;	 ///< of these, frames that it gave back unused
+	uint64_t targets_elsewhere; ///< blocks moved to where no recorded scan had looked, because what it found was used up
 	uint64_t compaction_drains; ///< times that compaction drained a CPU's lists of a zone
 };
 
@@ -985,12 +994,16 @@ PM_API PM_NODISCARD enum pm_status pm_simulation_place(struct pm_simulation *sim
 /// What happens in the background, although no event says so.
 enum pm_tick {
 	PM_TICK_DECAY = 0,	  ///< a CPU's timer runs, and its lists decay (pm_decay_pcp)
-	PM_TICK_RECLAIM_BEGIN = 1, ///< kswapd begins to reclaim in every zone
-	PM_TICK_RECLAIM_END = 2	  ///< it sleeps again, and the zones' boosts go with it
+	PM_TICK_RECLAIM_BEGIN = 1, ///< kswapd begins to reclaim, in the zones up to one
+	PM_TICK_RECLAIM_END = 2,  ///< it sleeps again, and the zones' boosts go with it
+	PM_TICK_DRAIN_ALL = 4,	  ///< reclaim did not suffice for a request: all CPUs' lists are drained
+	PM_TICK_DECAY_QUIET = 3,  ///< a CPU's timer is due but drained nothing: where its lists have something to drain, it has not run
+	PM_NR_TICKS = 5
 };
 
-/// The background over time: n ticks in order of time, their kinds (enum pm_tick), and the CPU of each decay. Copied; replaces earlier ones.
-PM_API PM_NODISCARD enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *cpus);
+/// The background over time: n ticks in order of time, their kinds (enum pm_tick), and where: the CPU of a decay, the index of the highest
+/// zone of a reclaim. Copied; replaces earlier ones.
+PM_API PM_NODISCARD enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *where);
 
 /// Learns from events [from, to) before the start what each CPU's lists had learnt: how far refills are scaled, and how many frames
 /// were freed in a row. Moves nothing.
@@ -999,6 +1012,10 @@ PM_API PM_NODISCARD enum pm_status pm_simulation_learn(struct pm_simulation *sim
 /// Plays events [from, to), each on its CPU. One thread. PM_ERR_INVAL: an event's CPU or allocation does not exist in the machine.
 PM_API PM_NODISCARD enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_events *events, size_t from, size_t to);
 PM_API void pm_simulation_stats(const struct pm_simulation *sim, struct pm_simulation_stats *ret);
+
+/// Where memory is free, to compare two machines pageblock by pageblock: one number for each of the first n pageblocks, equal where the same
+/// frames are free. Nobody else may use the machine meanwhile. PM_ERR_INVAL: the machine has fewer pageblocks.
+PM_API PM_NODISCARD enum pm_status pm_free_digest(struct pm_machine *m, size_t n, uint64_t *ret);
 
 /// What occupies the machine, for a map: frames by state in `nr_bins` equal parts of [0, pm_nr_frames()).
 /// ret[bin * PM_NR_OCCUPANTS + occupant].
@@ -1063,6 +1080,8 @@ PM_API void pm_reconstruct_counts(const struct pm_reconstruct *r, uint64_t *ret)
 struct pm_policy_steps {
 	uint64_t compared;	 ///< blocks
 	uint64_t same;		 ///< it would have given this very block
+	uint64_t given_compared; ///< of `compared`, blocks that came to the free lists since the start
+	uint64_t given_same;	 ///< of these, the same
 	uint64_t fallback[5][5]; ///< it would have fallen back: [requested type][type of the pageblock it would have taken from]
 };
 

@@ -105,6 +105,21 @@ static inline void pm_chain_remove(const struct pm_tables *t, struct pm_chain *c
 		chain->last = link.prev;
 }
 
+/// Turns a list so that it begins with a block of its own: what stood before it goes to the end.
+static inline void pm_chain_turn(const struct pm_tables *t, struct pm_chain *chain, struct pm_pfn pfn, unsigned int order)
+{
+	uint32_t before;
+
+	if (chain->first == pfn.v)
+		return;
+	before = pm_link_of(t, pfn.v, order)->prev;
+	pm_link_of(t, chain->last, order)->next = chain->first;
+	pm_link_of(t, chain->first, order)->prev = chain->last;
+	pm_link_of(t, before, order)->next = PM_NIL_PFN;
+	chain->first = pfn.v;
+	chain->last = before;
+}
+
 static inline void pm_list_init(struct pm_list *list)
 {
 	pm_chain_init(&list->chain);

@@ -297,16 +297,22 @@ void pm_pcp_put_slow(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *
 		put_drain(m, zone, pcp, index, high, free_high);
 }
 
-/// One zone's part of pm_decay_pcp().
+int32_t pm_pcp_decayed_high(const struct pm_pcp *pcp)
+{
+	int32_t high = max32(pcp->count - (pcp->batch << PM_PCP_SCALE_MAX), pcp->high - (pcp->high >> 3));
+
+	return pcp->high > pcp->high_min ? max32(high, pcp->high_min) : pcp->high;
+}
+
+/// One zone's part of pm_decay_pcp(). Drains a batch at a time, as 6.18 does: each batch starts at the first list again, and its last
+/// block may be larger than what was left of it.
 static void decay(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp) PM_REQUIRES(pcp->lock)
 {
-	if (pcp->high > pcp->high_min) {
-		int32_t high = max32(pcp->count - (pcp->batch << PM_PCP_SCALE_MAX), pcp->high - (pcp->high >> 3));
+	int32_t left;
 
-		pcp->high = max32(high, pcp->high_min);
-	}
-	if (pcp->count > pcp->high)
-		pm_pcp_drain(m, zone, pcp, pcp->count - pcp->high, 0);
+	pcp->high = pm_pcp_decayed_high(pcp);
+	for (left = pcp->count - pcp->high; left > 0; left -= pcp->batch)
+		pm_pcp_drain(m, zone, pcp, min32(left, pcp->batch), 0);
 }
 
 enum pm_status pm_decay_pcp(struct pm_machine *m, uint32_t cpu)

@@ -87,6 +87,9 @@ static inline void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct
 		pm_pcp_put_slow(m, zone, pcp, pfn, order, migratetype);
 }
 
+/// What a decay (pm_decay_pcp()) would leave of `high`; it drains what the lists hold beyond that.
+int32_t pm_pcp_decayed_high(const struct pm_pcp *pcp) PM_REQUIRES(pcp->lock);
+
 /// Moves about `count` frames to the free lists, list `index` first. Takes the zone lock.
 void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index) PM_REQUIRES(pcp->lock);
 

@@ -14,6 +14,7 @@ struct pm_reconstruct {
 	size_t next; ///< operation
 	struct pm_policy_steps steps;
 	uint32_t compared; ///< the last event that our policy was asked about
+	uint8_t *given;	   ///< by frame: it came to the free lists since the start
 };
 
 static enum pm_status check_input(const struct pm_machine *m, const struct pm_resolve_input *in)
@@ -73,22 +74,37 @@ static enum pm_status make_plan(struct pm_plan *p, const struct pm_machine *m, c
 	return pm_rc_plan(p);
 }
 
-static enum pm_status load_start(struct pm_reconstruct *r)
+enum pm_status pm_rc_load_start(struct pm_machine *m, const struct pm_plan *p)
 {
-	const struct pm_plan *p = &r->plan;
-	enum pm_status status = pm_load_pageblock_types(r->m, 0, r->m->nr_pageblocks, p->start_type);
+	enum pm_status status = pm_load_pageblock_types(m, 0, m->nr_pageblocks, p->start_type);
 	uint8_t place = PM_PLACE_FREE;
 	size_t i, placed;
 
 	for (i = 0; i < p->nr_start && !status; i++) {
 		uint64_t pfn = p->start[i].pfn;
 
-		status = pm_load_blocks(r->m, 1, &pfn, &p->start[i].order, &place, &p->start[i].type, NULL, &placed);
+		status = pm_load_blocks(m, 1, &pfn, &p->start[i].order, &place, &p->start[i].type, NULL, &placed);
 		/* A frame that the layout reserves was free for the snapshot: it is nobody's here. */
 		if (status == PM_ERR_RESERVED || status == PM_ERR_RANGE)
 			status = PM_OK;
 	}
 	return status;
+}
+
+/// Tries the plan, and makes it anew with what contradicts it; then puts the start in order. Where compaction did not take blocks by the fast search,
+/// there is nothing to guess.
+static enum pm_status improve_plan(struct pm_plan *p, const struct pm_machine *m)
+{
+	enum pm_status status = pm_rc_order_start(p);
+	size_t before = p->nr_words;
+
+	if (status || !p->fast)
+		return status;
+	status = pm_rc_try_plan(p, m);
+	if (status || p->nr_words == before)
+		return status;
+	status = pm_rc_passes(p);
+	return status ? status : pm_rc_order_start(p);
 }
 
 void pm_reconstruct_destroy(struct pm_reconstruct *r)
@@ -119,6 +135,7 @@ void pm_reconstruct_destroy(struct pm_reconstruct *r)
 	free(p->spares);
 	free(p->ops);
 	free(p->start);
+	free(r->given);
 	free(r);
 }
 
@@ -134,9 +151,12 @@ enum pm_status pm_reconstruct_create(struct pm_machine *m, const struct pm_resol
 		return PM_ERR_NOMEM;
 	r->m = m;
 	r->compared = PM_NO_PFN32;
-	status = make_plan(&r->plan, m, input);
+	r->given = calloc((size_t)m->nr_frames + 1, 1);
+	status = r->given ? make_plan(&r->plan, m, input) : PM_ERR_NOMEM;
 	if (!status)
-		status = load_start(r);
+		status = improve_plan(&r->plan, m);
+	if (!status)
+		status = pm_rc_load_start(m, &r->plan);
 	if (status) {
 		pm_reconstruct_destroy(r);
 		return status;
@@ -194,36 +214,48 @@ static void compare(struct pm_reconstruct *r, struct pm_zone *zone, uint32_t i) 
 	choice = pm_rmqueue_peek(r->m, zone, order, (unsigned int)type, 0);
 	r->steps.compared++;
 	r->steps.same += pm_pfn_eq(choice, pm_pfn(ev->pfn[i]));
+	/* What lay free from the start came in the order that these very requests tell: only the rest tests the policy's order. */
+	if (r->given[ev->pfn[i]]) {
+		r->steps.given_compared++;
+		r->steps.given_same += pm_pfn_eq(choice, pm_pfn(ev->pfn[i]));
+	}
 	if (!pm_pfn_is_nil(choice) && !pm_rmqueue_has_own(zone, order, (unsigned int)type))
 		r->steps.fallback[type][pm_buddy_list_type(r->m, zone, choice)]++;
 }
 
 /// A claim of at least a pageblock retypes the whole block that it found, before it takes its part.
-static void claim_whole(struct pm_reconstruct *r, struct pm_zone *zone, uint32_t i) PM_REQUIRES(zone->lock)
+static void claim_whole(struct pm_machine *m, const struct pm_events *ev, struct pm_zone *zone, uint32_t i) PM_REQUIRES(zone->lock)
 {
-	const struct pm_events *ev = r->plan.ev;
 	struct pm_pfn head;
 	unsigned int order;
 
 	if (ev->kind[i] != PM_EV_EXTFRAG || ev->arg0[i] < PM_PAGEBLOCK_ORDER || ev->migratetype[i] < 0 || ev->migratetype[i] >= PM_NR_PCP_TYPES)
 		return;
-	head = pm_buddy_find(r->m, zone, pm_pfn(ev->pfn[i]), &order);
+	head = pm_buddy_find(m, zone, pm_pfn(ev->pfn[i]), &order);
 	if (pm_pfn_is_nil(head) || order < PM_PAGEBLOCK_ORDER)
 		return;
-	set_types(r->m, zone, head, order, (unsigned int)ev->migratetype[i]);
-	pm_buddy_move(r->m, zone, head, order, (unsigned int)ev->migratetype[i]);
+	set_types(m, zone, head, order, (unsigned int)ev->migratetype[i]);
+	pm_buddy_move(m, zone, head, order, (unsigned int)ev->migratetype[i]);
 }
 
-static void apply(struct pm_reconstruct *r, struct pm_zone *zone, const struct pm_rc_op *op)
+/// The fast search of compaction turns the list in which it finds a block, so that the next search begins elsewhere.
+static void turn_list(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order) PM_REQUIRES(zone->lock)
 {
-	struct pm_machine *m = r->m;
+	unsigned int type = pm_buddy_list_type(m, zone, pfn);
+
+	if (type < PM_NR_MIGRATETYPES && pm_buddy_is_free(m, zone, pfn, order))
+		pm_chain_turn(&m->tables, &zone->area[order].list[type].chain, pfn, order);
+}
+
+void pm_rc_apply(struct pm_machine *m, const struct pm_plan *p, struct pm_zone *zone, const struct pm_rc_op *op)
+{
 	struct pm_pfn pfn = pm_pfn(op->pfn);
 
 	pm_lock(&zone->lock);
-	if (op->kind != PM_RC_GIVE) {
-		compare(r, zone, op->event);
-		claim_whole(r, zone, op->event);
-	}
+	if (op->kind != PM_RC_GIVE)
+		claim_whole(m, p->ev, zone, op->event);
+	if (op->kind == PM_RC_TAKE && p->ev->kind[op->event] == PM_EV_FAST_ISOLATE_FREE)
+		turn_list(m, zone, pfn, op->order);
 	switch (op->kind) {
 	/* What is not on the free lists is nowhere: nobody says who owns it, and frames of per-CPU lists are not told apart. */
 	case PM_RC_TAKE:
@@ -231,13 +263,28 @@ static void apply(struct pm_reconstruct *r, struct pm_zone *zone, const struct p
 			zone->nr_unplaced += (uint64_t)1 << op->order;
 		break;
 	case PM_RC_GIVE:
-		zone->nr_unplaced -= (uint64_t)1 << op->order;
-		pm_buddy_free(m, zone, pfn, op->order, pm_pageblock_type(pm_pageblock_of(m, pfn)));
+		/* The trial of a plan may take what it holds for gone, and a give still frees it. */
+		if (pm_pfn_is_nil(pm_buddy_find(m, zone, pfn, &(unsigned int){ 0 }))) {
+			zone->nr_unplaced -= (uint64_t)1 << op->order;
+			pm_buddy_free(m, zone, pfn, op->order, pm_pageblock_type(pm_pageblock_of(m, pfn)));
+		}
 		break;
 	default:
 		retype(m, zone, pfn, op->type);
 	}
 	pm_unlock(&zone->lock);
+}
+
+static void apply(struct pm_reconstruct *r, struct pm_zone *zone, const struct pm_rc_op *op)
+{
+	if (op->kind == PM_RC_GIVE) {
+		memset(r->given + op->pfn, 1, (size_t)1 << op->order);
+	} else {
+		pm_lock(&zone->lock);
+		compare(r, zone, op->event);
+		pm_unlock(&zone->lock);
+	}
+	pm_rc_apply(r->m, &r->plan, zone, op);
 }
 
 enum pm_status pm_reconstruct_run(struct pm_reconstruct *r, size_t to)

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/types.h"
-#include "pymigrate.h"
+#include "phys/machine.h"
 
 enum {
 	PM_RC_PASSES_MAX = 8,		///< the plan stops learning after so many
@@ -126,6 +126,7 @@ struct pm_plan {
 	uint32_t *spares; ///< the frames that are spare
 	size_t nr_spares;
 	uint64_t news;	  ///< what this pass learnt
+	uint64_t nr_passes;
 
 	/* what comes out */
 	struct pm_rc_op *ops;
@@ -135,6 +136,18 @@ struct pm_plan {
 	bool no_memory;
 	uint64_t counts[PM_NR_RC_CAUSES];
 };
+
+/* reconstruct_order.c */
+/// Puts the blocks of the start in the order of their lists, as far as requests show it.
+enum pm_status pm_rc_order_start(struct pm_plan *p);
+
+/* reconstruct_try.c */
+/// Plays the plan on a machine like `like`, and adds a word for each block that must have gone before. PM_ERR_NOMEM.
+enum pm_status pm_rc_try_plan(struct pm_plan *p, const struct pm_machine *like);
+
+/* reconstruct.c */
+enum pm_status pm_rc_load_start(struct pm_machine *m, const struct pm_plan *p);
+void pm_rc_apply(struct pm_machine *m, const struct pm_plan *p, struct pm_zone *zone, const struct pm_rc_op *op);
 
 /* reconstruct_model.c: the free blocks, and what was last said of each frame */
 uint32_t pm_rc_cover(const struct pm_plan *p, uint32_t pfn);
@@ -166,6 +179,7 @@ void pm_rc_collect_spares(struct pm_plan *p);
 /* reconstruct_plan.c */
 struct pm_rc_task *pm_rc_task(struct pm_plan *p, uint32_t tid, bool make);
 enum pm_status pm_rc_plan(struct pm_plan *p);
+enum pm_status pm_rc_passes(struct pm_plan *p);
 bool pm_rc_grow(void **array, size_t *room, size_t n, size_t size);
 
 static inline bool pm_rc_is_pcp(unsigned int order)

@@ -9,7 +9,17 @@
 struct streak {
 	uint32_t first_direct; ///< 0: none yet
 	uint32_t last_direct;
-	bool after_refill; ///< came in the middle of a refill: an interrupt
+	bool locked_out; ///< came in the middle of a refill (an interrupt), or while another CPU drained: the lists' lock was taken
+};
+
+/// For how long around its events a drain may hold the lock of another CPU's lists.
+enum { PM_RC_DRAIN_NS = 50000 };
+
+/// The latest event of a kind, and the latest on another CPU than that.
+struct latest {
+	uint64_t time_ns[2]; ///< 0: none
+	uint32_t streak[2];
+	uint16_t cpu[2];
 };
 
 struct cpu_state {
@@ -131,8 +141,29 @@ static void find_start_types(struct pm_plan *p)
 			p->start_type[i] = p->given_type[i];
 }
 
+static void note_latest(struct latest *l, const struct pm_events *ev, size_t i, uint32_t streak)
+{
+	if (l->time_ns[0] && l->cpu[0] != ev->cpu[i]) {
+		l->time_ns[1] = l->time_ns[0];
+		l->streak[1] = l->streak[0];
+		l->cpu[1] = l->cpu[0];
+	}
+	l->time_ns[0] = ev->time_ns[i];
+	l->streak[0] = streak;
+	l->cpu[0] = ev->cpu[i];
+}
+
+/// Which of the two was on another CPU than event i, and near it; -1: none.
+static int near_elsewhere(const struct latest *l, const struct pm_events *ev, size_t i)
+{
+	int which = l->cpu[0] == ev->cpu[i];
+
+	return l->time_ns[which] && ev->time_ns[i] - l->time_ns[which] <= PM_RC_DRAIN_NS ? which : -1;
+}
+
 static void find_streaks(struct ahead *a)
 {
+	struct latest drain = { { 0 }, { 0 }, { 0 } }, freed = drain;
 	static const struct cpu_state none = { 0, PM_NO_PFN32, PM_NR_EVENT_KINDS };
 	struct cpu_state cpus[PM_RC_CPUS];
 	const struct pm_events *ev = a->p->ev;
@@ -147,9 +178,17 @@ static void find_streaks(struct ahead *a)
 		if (ev->kind[i] == PM_EV_FREE) {
 			if (cpu->kind != PM_EV_FREE || cpu->tid != ev->tid[i]) {
 				cpu->streak = ++n;
-				a->streaks[n].after_refill = cpu->tid == ev->tid[i] && cpu->kind == PM_EV_ZONE_LOCKED;
+				a->streaks[n].locked_out = cpu->tid == ev->tid[i] && cpu->kind == PM_EV_ZONE_LOCKED;
 			}
 			a->streak_of[i] = cpu->streak;
+			a->streaks[cpu->streak].locked_out |= near_elsewhere(&drain, ev, i) >= 0;
+			note_latest(&freed, ev, i, cpu->streak);
+		} else if (ev->kind[i] == PM_EV_PCPU_DRAIN) {
+			int beside = near_elsewhere(&freed, ev, i);
+
+			if (beside >= 0)
+				a->streaks[freed.streak[beside]].locked_out = true;
+			note_latest(&drain, ev, i, 0);
 		}
 		cpu->kind = ev->kind[i];
 		cpu->tid = ev->tid[i];
@@ -251,7 +290,7 @@ static void judge_pending(struct ahead *a)
 		if (!event)
 			continue;
 		streak = &a->streaks[a->streak_of[event]];
-		if (outlived(a, pfn) ? streak->first_direct || streak->after_refill : event > streak->first_direct && event < streak->last_direct)
+		if (outlived(a, pfn) ? streak->first_direct || streak->locked_out : event > streak->first_direct && event < streak->last_direct)
 			a->p->learnt[event] |= PM_RC_DIRECT;
 	}
 }

@@ -478,14 +478,10 @@ static void pass(struct pm_plan *p)
 }
 
 /// Passes until one learns nothing, each from the beginning; the last one's operations are the plan.
-enum pm_status pm_rc_plan(struct pm_plan *p)
+enum pm_status pm_rc_passes(struct pm_plan *p)
 {
-	enum pm_status status = pm_rc_look_ahead(p);
 	uint64_t n;
 
-	if (status)
-		return status;
-	p->started = first_after_snapshot(p);
 	for (n = 1; n <= PM_RC_PASSES_MAX; n++) {
 		pass(p);
 		if (p->no_memory)
@@ -493,7 +489,18 @@ enum pm_status pm_rc_plan(struct pm_plan *p)
 		if (!p->news && (n > 1 || !p->fast))
 			break;
 	}
-	p->counts[PM_RC_PASSES] = n > PM_RC_PASSES_MAX ? PM_RC_PASSES_MAX : n;
+	p->nr_passes += n > PM_RC_PASSES_MAX ? PM_RC_PASSES_MAX : n;
+	p->counts[PM_RC_PASSES] = p->nr_passes;
 	p->counts[PM_RC_WORDS] = p->nr_words;
 	return PM_OK;
+}
+
+enum pm_status pm_rc_plan(struct pm_plan *p)
+{
+	enum pm_status status = pm_rc_look_ahead(p);
+
+	if (status)
+		return status;
+	p->started = first_after_snapshot(p);
+	return pm_rc_passes(p);
 }

@@ -119,7 +119,7 @@ static enum pm_status free_of_free(struct pm_resolve *r, size_t i, const struct 
 		*resolution = PM_RES_UNSEEN_ALLOC;
 		return PM_OK;
 	}
-	if (!pm_floating_take(r, order, &found)) {
+	if (!pm_floating_take(r, r->in->events->pfn[i], order, &found)) {
 		*resolution = PM_RES_FREE_OF_FREE;
 		return PM_OK;
 	}
@@ -293,6 +293,7 @@ static enum pm_status init(struct pm_resolve *r, const struct pm_resolve_input *
 	status = measure(r);
 	if (status != PM_OK)
 		return status;
+	pm_resolve_find_zones(r);
 	r->nr_allocations = count_allocs(in->events);
 	r->owner = calloc(r->n_frames + 1, sizeof(*r->owner));
 	r->origin = calloc(r->n_frames + 1, sizeof(*r->origin));
@@ -352,8 +353,10 @@ enum pm_status pm_resolve_allocations(const struct pm_resolve_input *input, uint
 	free(r->origin);
 	free(r->allocations);
 	free(r->pending);
-	for (int order = 0; order < PM_NR_ORDERS; order++)
-		free(r->floating[order].items);
+	for (int zone = 0; zone <= PM_RESOLVE_NR_ZONES; zone++) {
+		for (int order = 0; order < PM_NR_ORDERS; order++)
+			free(r->floating[zone][order].items);
+	}
 	memset(r->floating, 0, sizeof(r->floating));
 	r->owner = NULL;
 	r->origin = NULL;

@@ -18,6 +18,9 @@
 /// More tasks than this do not compact at once; the one not heard of for longest is forgotten.
 enum { PM_NR_COMPACTORS = 64 };
 
+/// Zones that are told apart by where compaction of them begins; what begins beyond these counts as the last.
+enum { PM_RESOLVE_NR_ZONES = 8 };
+
 /// Owner of a frame: one of these, or OWNER_ID + id. UNKNOWN is 0, so that a table from calloc costs nothing until it is touched.
 enum {
 	PM_OWNER_UNKNOWN = 0, ///< not free at the start, or nothing is known
@@ -97,7 +100,9 @@ struct pm_resolve {
 	struct pm_pending *pending; ///< in order of setting
 	size_t nr_pending;
 	size_t room_pending;
-	struct pm_floating_queue floating[PM_NR_ORDERS];
+	uint32_t zone_starts[PM_RESOLVE_NR_ZONES]; ///< [nr_zones] ascending, as far as compaction names them
+	uint32_t nr_zones;
+	struct pm_floating_queue floating[PM_RESOLVE_NR_ZONES + 1][PM_NR_ORDERS]; ///< by pm_resolve_zone(): compaction moves within a zone
 	struct pm_compactor compactors[PM_NR_COMPACTORS];
 	uint64_t tick;
 	struct pm_resolve_stats stats;
@@ -112,8 +117,10 @@ void pm_compactor_event(struct pm_resolve *r, size_t i);
 struct pm_compactor *pm_compactor_of(struct pm_resolve *r, uint32_t tid);
 /// The block at `pfn` leaves its frames to a place that is not known.
 enum pm_status pm_floating_add(struct pm_resolve *r, struct pm_compactor *c, uint32_t pfn, int8_t order);
-/// Takes 2^order frames of the block that has floated longest: `ret` is what owns them. False: nothing floats.
-bool pm_floating_take(struct pm_resolve *r, int8_t order, struct pm_floating *ret);
+/// Takes 2^order frames of the block that has floated longest in the zone of `pfn`: `ret` is what owns them. False: nothing floats there.
+bool pm_floating_take(struct pm_resolve *r, uint32_t pfn, int8_t order, struct pm_floating *ret);
+/// Learns from all events where zones begin, as far as compaction goes through them.
+void pm_resolve_find_zones(struct pm_resolve *r);
 /// A PTE move of a compactor went to `to`: blocks that floated just before it lie between its last destination and this one.
 void pm_floating_settle(struct pm_resolve *r, struct pm_compactor *c, uint32_t to);
 

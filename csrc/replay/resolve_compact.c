@@ -5,11 +5,42 @@
 /// where it lies is not known until
 ///  - the next PTE move of the same task shows that exactly these blocks fit between two destinations (they are taken one after the
 ///    other from a list of free frames), or
-///  - a frame that should be free is freed, or moves on: then the block that has floated longest is taken to lie there.
+///  - a frame that should be free is freed, or moves on: then the block that has floated longest in its zone is taken to lie there.
 #include "replay/resolve.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/// Number of the zone of a frame: how many zones are known to begin at or below it.
+static uint32_t zone_of(const struct pm_resolve *r, uint32_t pfn)
+{
+	uint32_t zone = 0;
+
+	while (zone < r->nr_zones && r->zone_starts[zone] <= pfn)
+		zone++;
+	return zone;
+}
+
+static void add_zone(struct pm_resolve *r, uint32_t start)
+{
+	uint32_t at = zone_of(r, start), k;
+
+	if (r->nr_zones == PM_RESOLVE_NR_ZONES || (at > 0 && r->zone_starts[at - 1] == start))
+		return;
+	for (k = r->nr_zones++; k > at; k--)
+		r->zone_starts[k] = r->zone_starts[k - 1];
+	r->zone_starts[at] = start;
+}
+
+void pm_resolve_find_zones(struct pm_resolve *r)
+{
+	const struct pm_events *ev = r->in->events;
+
+	for (size_t i = 0; i < ev->n; i++) {
+		if (ev->kind[i] == PM_EV_COMPACT_BEGIN)
+			add_zone(r, ev->arg1[i]);
+	}
+}
 
 struct pm_compactor *pm_compactor_of(struct pm_resolve *r, uint32_t tid)
 {
@@ -102,7 +133,7 @@ static struct pm_floating *queue_push(struct pm_floating_queue *q)
 enum pm_status pm_floating_add(struct pm_resolve *r, struct pm_compactor *c, uint32_t pfn, int8_t order)
 {
 	uint32_t owner = r->owner[pfn], nr = 1u << order;
-	struct pm_floating *item = queue_push(&r->floating[order]);
+	struct pm_floating *item = queue_push(&r->floating[zone_of(r, pfn)][order]);
 
 	if (item == NULL)
 		return PM_ERR_NOMEM;
@@ -122,10 +153,12 @@ enum pm_status pm_floating_add(struct pm_resolve *r, struct pm_compactor *c, uin
 	return PM_OK;
 }
 
-bool pm_floating_take(struct pm_resolve *r, int8_t order, struct pm_floating *ret)
+bool pm_floating_take(struct pm_resolve *r, uint32_t pfn, int8_t order, struct pm_floating *ret)
 {
+	struct pm_floating_queue *queues = r->floating[zone_of(r, pfn)];
+
 	for (int k = order; k < PM_NR_ORDERS; k++) {
-		struct pm_floating_queue *q = &r->floating[k];
+		struct pm_floating_queue *q = &queues[k];
 		struct pm_floating *item;
 
 		if (q->n == 0)
@@ -147,7 +180,7 @@ bool pm_floating_take(struct pm_resolve *r, int8_t order, struct pm_floating *re
 
 void pm_floating_settle(struct pm_resolve *r, struct pm_compactor *c, uint32_t to)
 {
-	struct pm_floating_queue *q = &r->floating[0];
+	struct pm_floating_queue *q = &r->floating[zone_of(r, to)][0];
 	uint32_t first = c->last_to + 1, run = c->run;
 
 	if (c->last_to != PM_NO_PFN32 && run != 0 && run <= q->n && to == first + run) {

@@ -64,7 +64,7 @@ static void move_frame(struct pm_resolve *r, uint32_t from, uint32_t to)
 		r->origin[to] = owner == PM_OWNER_INITIAL ? r->origin[from] : from;
 		owner = PM_OWNER_INITIAL;
 	}
-	if (pm_owner_is_free(owner) && pm_floating_take(r, 0, &found)) {
+	if (pm_owner_is_free(owner) && pm_floating_take(r, from, 0, &found)) {
 		/* It came here without a word, and was mapped since. */
 		owner = found.owner;
 		r->origin[to] = found.origin;

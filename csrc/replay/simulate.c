@@ -17,7 +17,7 @@ struct last_event {
 
 void pm_simulation_options_default(struct pm_simulation_options *ret)
 {
-	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1 };
+	*ret = (struct pm_simulation_options){ .compaction_drain = 1, .compaction_moves = 1, .compaction_hold = 1, .capture = 1, .drain_time = 1 };
 }
 
 enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret)
@@ -33,9 +33,8 @@ enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocation
 	sim->options = *options;
 	sim->nr_allocations = nr_allocations;
 	sim->placed = malloc(((size_t)nr_allocations + 1) * sizeof(*sim->placed));
-	sim->compactions = calloc(m->nr_cpus, sizeof(*sim->compactions));
-	sim->skip = calloc(m->nr_pageblocks, 1);
-	if (!sim->placed || !sim->compactions || !sim->skip) {
+	sim->drains = calloc(m->nr_cpus, sizeof(*sim->drains));
+	if (!sim->placed || !sim->drains) {
 		pm_simulation_destroy(sim);
 		return PM_ERR_NOMEM;
 	}
@@ -52,7 +51,7 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	free(sim->placed);
 	pm_simulation_forget_scatters(sim);
 	free(sim->ticks);
-	free(sim->skip);
+	free(sim->drains);
 	free(sim->compactions);
 	free(sim);
 }
@@ -81,11 +80,17 @@ enum pm_status pm_simulation_place(struct pm_simulation *sim, size_t n, const ui
 	return PM_OK;
 }
 
-/// A request that our allocator refused, although the kernel served it, perhaps after reclaim or compaction that we do not imitate: from the
-/// reserves of an urgent request, or in single frames.
+/// A request that our allocator refused, although the kernel served it, perhaps after reclaim or compaction: from what compaction emptied, from
+/// the reserves of an urgent request, or in single frames.
 static bool play_refused(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret)
 {
-	uint32_t gfp = ((ev->gfp[i] & PM_GFP_ALL) | PM_GFP_HIGH) & ~(uint32_t)(PM_GFP_DIRECT_RECLAIM | PM_GFP_NOMEMALLOC);
+	uint32_t gfp;
+
+	if (sim->options.capture && pm_simulation_capture(sim, ev, i, ret)) {
+		sim->stats.captured++;
+		return true;
+	}
+	gfp = ((ev->gfp[i] & PM_GFP_ALL) | PM_GFP_HIGH) & ~(uint32_t)(PM_GFP_DIRECT_RECLAIM | PM_GFP_NOMEMALLOC);
 
 	if (pm_alloc(sim->m, ev->cpu[i], (uint32_t)ev->order[i], gfp, ret) == PM_OK) {
 		sim->stats.forced++;
@@ -113,8 +118,7 @@ static void play_alloc(struct pm_simulation *sim, const struct pm_events *ev, si
 		note_place(sim, ev->allocation[i], (uint32_t)pfn, (uint32_t)ev->order[i]);
 }
 
-/// The used block that covers a frame of ours: its head in `ret`, and its order; -1 if there is none.
-static int used_order(const struct pm_machine *m, uint32_t pfn, uint32_t *ret)
+int pm_simulation_used_order(const struct pm_machine *m, uint32_t pfn, uint32_t *ret)
 {
 	unsigned int order;
 
@@ -130,31 +134,6 @@ static int used_order(const struct pm_machine *m, uint32_t pfn, uint32_t *ret)
 	return -1;
 }
 
-/// Frees [pfn, pfn + 2^order) of ours, however the block around it has been split so far.
-static bool free_piece(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, unsigned int order)
-{
-	uint32_t at = pfn, end = pfn + (1u << order), head;
-
-	while (at < end) {
-		int have = used_order(sim->m, at, &head);
-
-		if (have < 0)
-			return false;
-		if ((unsigned int)have > order) {
-			if (pm_split(sim->m, head, (uint32_t)have, order) != PM_OK)
-				return false;
-			sim->stats.split++;
-			have = (int)order;
-		} else if (head != at) {
-			return false;
-		}
-		if (pm_free(sim->m, cpu, at, (uint32_t)have) != PM_OK)
-			return false;
-		at += 1u << have;
-	}
-	return true;
-}
-
 /// A free that belongs to no allocation but has its explanation: what compaction emptied, or gives back unused.
 static void play_compaction_free(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
@@ -168,9 +147,31 @@ static void play_compaction_free(struct pm_simulation *sim, const struct pm_even
 	sim->stats.not_moved += !moved;
 }
 
+/// The end of a drain: what another CPU said meanwhile about a lack of memory is reconsidered with what was drained.
+static void end_drain(struct pm_simulation *sim, uint32_t cpu)
+{
+	struct pm_zone *zone = sim->drains[cpu].zone;
+
+	sim->drains[cpu].zone = NULL;
+	if (zone->nr_drain == sim->drains[cpu].nr_drain)
+		return;
+	if (atomic_load_explicit(&zone->below_high, memory_order_relaxed) && /* relaxed: one thread */
+	    pm_watermark_ok(zone, 0, pm_watermark(zone, PM_WMARK_HIGH), PM_ZONE_MOVABLE, 0))
+		atomic_store_explicit(&zone->below_high, 0, memory_order_relaxed);
+}
+
+bool pm_simulation_free_block(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, uint32_t order)
+{
+	struct pm_zone *zone = &sim->m->zone[sim->m->tables.pageblocks[pfn >> PM_PAGEBLOCK_ORDER].zone];
+
+	if (sim->options.drain_time)
+		sim->drains[cpu] = (struct pm_sim_drain){ zone, zone->nr_drain };
+	return pm_free(sim->m, cpu, pfn, order) == PM_OK;
+}
+
 static void play_free(struct pm_simulation *sim, const struct pm_events *ev, size_t i)
 {
-	uint32_t id = ev->allocation[i], order = (uint32_t)ev->order[i], offset;
+	uint32_t id = ev->allocation[i], order = (uint32_t)ev->order[i];
 	struct pm_sim_placed *placed;
 	bool done;
 
@@ -183,35 +184,33 @@ static void play_free(struct pm_simulation *sim, const struct pm_events *ev, siz
 		return;
 	}
 	placed = &sim->placed[id];
-	offset = ev->pfn[i] & ((1u << placed->order) - 1);
-	if (PM_UNLIKELY(placed->ours & PM_SIM_SCATTERED)) {
-		done = order <= placed->order && offset + (1u << order) <= 1u << placed->order &&
-		       pm_simulation_free_scattered(sim, ev->cpu[i], placed->ours, offset, order);
-	} else if (PM_LIKELY(placed->order == order)) {
-		done = pm_free(sim->m, ev->cpu[i], placed->ours, order) == PM_OK;
+	if (PM_LIKELY(placed->order == order && !(placed->ours & PM_SIM_SCATTERED))) {
+		done = pm_simulation_free_block(sim, ev->cpu[i], placed->ours, order);
 		placed->ours = PM_NIL_PFN;
 	} else {
-		done = order < placed->order && offset < 1u << placed->order && (offset & ((1u << order) - 1)) == 0 &&
-		       free_piece(sim, ev->cpu[i], placed->ours + offset, order);
+		/* What compaction moved in pieces is freed somewhere: which piece that is, its place does not tell. */
+		bool moved = ev->resolution && (ev->resolution[i] == PM_RES_FREED_MOVED || ev->resolution[i] == PM_RES_FREED_MOVED_INITIAL);
+
+		done = pm_simulation_free_piece(sim, ev->cpu[i], id, moved ? PM_SIM_ANY_PIECE : ev->pfn[i], order);
 	}
 	sim->stats.freed += done;
 	sim->stats.unresolved += !done;
 	sim->stats.refused += !done;
 }
 
-enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *cpus)
+enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, const uint64_t *times_ns, const uint8_t *kinds, const uint16_t *where)
 {
 	struct pm_sim_tick *ticks;
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (cpus[i] >= sim->m->nr_cpus || kinds[i] > PM_TICK_RECLAIM_END || (i && times_ns[i] < times_ns[i - 1]))
+		if (kinds[i] >= PM_NR_TICKS || ((kinds[i] == PM_TICK_DECAY || kinds[i] == PM_TICK_DECAY_QUIET) && where[i] >= sim->m->nr_cpus) || (i && times_ns[i] < times_ns[i - 1]))
 			return PM_ERR_INVAL;
 	ticks = malloc((n + 1) * sizeof(*ticks));
 	if (!ticks)
 		return PM_ERR_NOMEM;
 	for (i = 0; i < n; i++)
-		ticks[i] = (struct pm_sim_tick){ times_ns[i], cpus[i], kinds[i] };
+		ticks[i] = (struct pm_sim_tick){ times_ns[i], where[i], kinds[i] };
 	free(sim->ticks);
 	sim->ticks = ticks;
 	sim->nr_ticks = n;
@@ -219,12 +218,29 @@ enum pm_status pm_simulation_set_ticks(struct pm_simulation *sim, size_t n, cons
 	return PM_OK;
 }
 
-static void set_reclaiming(struct pm_simulation *sim, bool active)
+/// kswapd works on the zones up to the one that woke it.
+static void set_reclaiming(struct pm_simulation *sim, bool active, uint32_t highest)
 {
 	uint32_t z;
 
-	for (z = 0; z < sim->m->nr_zones; z++)
+	for (z = 0; z < sim->m->nr_zones && z <= highest; z++)
 		PM_ASSERT(pm_set_reclaim_active(sim->m, z, active) == PM_OK);
+}
+
+/// Would a decay of a CPU's lists drain nothing?
+static bool nothing_to_decay(struct pm_simulation *sim, uint32_t cpu)
+{
+	bool nothing = true;
+	uint32_t z;
+
+	for (z = 0; z < sim->m->nr_zones; z++) {
+		struct pm_pcp *pcp = &sim->m->cpu[cpu].pcp[z];
+
+		pm_lock(&pcp->lock);
+		nothing = nothing && pcp->count <= pm_pcp_decayed_high(pcp);
+		pm_unlock(&pcp->lock);
+	}
+	return nothing;
 }
 
 /// Does what is due in the background.
@@ -233,11 +249,13 @@ static void pass_time(struct pm_simulation *sim, uint64_t now_ns)
 	while (sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= now_ns) {
 		const struct pm_sim_tick *tick = &sim->ticks[sim->next_tick++];
 
-		if (tick->kind == PM_TICK_RECLAIM_END)
-			memset(sim->skip, 0, sim->m->nr_pageblocks);
-		if (tick->kind != PM_TICK_DECAY)
-			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN);
-		else if (pm_decay_pcp(sim->m, tick->cpu) == PM_OK)
+		if (tick->kind == PM_TICK_RECLAIM_BEGIN || tick->kind == PM_TICK_RECLAIM_END)
+			set_reclaiming(sim, tick->kind == PM_TICK_RECLAIM_BEGIN, tick->where);
+		else if (tick->kind == PM_TICK_DRAIN_ALL)
+			PM_ASSERT(pm_drain(sim->m, PM_ALL_CPUS) == PM_OK);
+		else if (tick->kind == PM_TICK_DECAY_QUIET && !nothing_to_decay(sim, tick->where))
+			sim->stats.decays_skipped++;
+		else if (pm_decay_pcp(sim->m, tick->where) == PM_OK)
 			sim->stats.decays++;
 	}
 }
@@ -332,6 +350,8 @@ enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_even
 			prefetch(sim, ev, i + PM_SIMULATE_AHEAD);
 		if (PM_UNLIKELY(sim->next_tick < sim->nr_ticks && sim->ticks[sim->next_tick].time_ns <= ev->time_ns[i]))
 			pass_time(sim, ev->time_ns[i]);
+		if (PM_UNLIKELY(sim->drains[ev->cpu[i]].zone != NULL) && ev->kind[i] != PM_EV_PCPU_DRAIN)
+			end_drain(sim, ev->cpu[i]);
 		if (ev->kind[i] == PM_EV_ALLOC)
 			play_alloc(sim, ev, i);
 		else if (ev->kind[i] == PM_EV_FREE)

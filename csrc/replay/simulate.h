@@ -13,31 +13,39 @@ struct pm_sim_placed {
 /// Something happens in the background.
 struct pm_sim_tick {
 	uint64_t time_ns;
-	uint16_t cpu;
-	uint8_t kind; ///< enum pm_tick
+	uint16_t where; ///< a CPU, or the highest zone, by kind
+	uint8_t kind;	///< enum pm_tick
 };
 
-/// What is known of the compaction that runs on a CPU.
+/// The compaction that a thread is at.
 struct pm_sim_compaction {
-	int32_t order;	     ///< -1: of everything
-	uint32_t start;	     ///< the range that its migrate scanner last took from
-	uint32_t end;
-	uint32_t free_pfn;   ///< where its free scanner looks next, going down; PM_NIL_PFN: at the zone's end
-	uint32_t failed_order; ///< the free scanner found nothing of this order or more
-	uint32_t moved_from; ///< where it first moved something since the last drain; PM_NIL_PFN: nowhere
+	uint32_t tid;
+	int32_t order;		///< -1: of everything
+	uint32_t end;		///< where its migrate scanner stands
+	uint32_t last_migrated; ///< the pageblock from which it last took something to move, since the last drain; PM_NIL_PFN: none
+	uint32_t nr_waiting;	///< frames that it has taken to move them
+	uint32_t nr_held;	///< frames in `held`
+	struct pm_chain held[PM_NR_ORDERS]; ///< blocks to move to, first come first; the frames' links are free, since they are used
 };
 
-/// A request that found no block with us, although the kernel had one (after compaction, say): it gets as many single frames.
+/// An allocation in pieces: one that found no block with us, although the kernel had one, and got as many single frames; or one that is freed,
+/// or moved, in pieces.
 struct pm_sim_scatter {
 	uint32_t *frames; ///< [2^order]; PM_NIL_PFN: freed
-	uint32_t nr_left;
+	uint32_t nr_left; ///< frames that are not freed
 };
 
-/// `ours` of an allocation in single frames: this bit, and its number in `scatters`.
+/// `ours` of an allocation in pieces, and the tag of each of them: this bit, and its number in `scatters`.
 #define PM_SIM_SCATTERED 0x80000000u
 
-/// Tag of such a frame: nothing moves it.
-#define PM_SIM_SCATTER_TAG 0xffffffffu
+/// Tag of a frame that a compaction holds: nothing moves it.
+#define PM_SIM_FIXED_TAG 0xffffffffu
+
+/// A drain that a free began: it goes on until its CPU does something else.
+struct pm_sim_drain {
+	struct pm_zone *zone; ///< NULL: none under way
+	uint64_t nr_drain;    ///< of the zone, before
+};
 
 struct pm_simulation {
 	struct pm_machine *m;
@@ -45,8 +53,10 @@ struct pm_simulation {
 	uint32_t nr_allocations;
 	struct pm_simulation_options options;
 	struct pm_simulation_stats stats;
-	struct pm_sim_compaction *compactions; ///< [cpus]
-	uint8_t *skip; ///< by pageblock: the free scanner found nothing there; forgotten when kswapd goes to sleep
+	struct pm_sim_compaction *compactions; ///< [nr_compactions], one a thread, room for `room_compactions`
+	uint32_t nr_compactions;
+	uint32_t room_compactions;
+	struct pm_sim_drain *drains; ///< [cpus]
 	struct pm_sim_scatter *scatters; ///< [nr_scatters], room for `room_scatters`
 	uint32_t nr_scatters;
 	uint32_t room_scatters;
@@ -55,19 +65,52 @@ struct pm_simulation {
 	size_t next_tick;
 };
 
+/// Frees a whole block of ours, and notes that its CPU may be draining from now on.
+bool pm_simulation_free_block(struct pm_simulation *sim, uint32_t cpu, uint32_t pfn, uint32_t order);
+
 /// Serves a request with single frames. False if there are not enough.
 bool pm_simulation_scatter(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint32_t gfp);
 
-/// Frees [offset, offset + 2^order) of an allocation in single frames. False if they are not all held.
-bool pm_simulation_free_scattered(struct pm_simulation *sim, uint32_t cpu, uint32_t index, uint32_t offset, unsigned int order);
+/// The block at `pfn`, which is an allocation of its own or nobody's, leaves in single frames, as the kernel splits what finds no room in one piece.
+/// The block itself is left as it is. False: no room either.
+bool pm_simulation_leave_scattered(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn);
+
+/// A piece of an allocation has moved.
+void pm_simulation_piece_moved(struct pm_simulation *sim, uint32_t index, uint32_t from, uint32_t to, unsigned int order);
+
+/// `pfn` of pm_simulation_free_piece(): whichever is left.
+#define PM_SIM_ANY_PIECE 0xffffffffu
+
+/// Frees 2^order frames of a larger allocation, or of one in pieces: those that stand in it where `pfn` stood in the recording's. False if they
+/// are not all held.
+bool pm_simulation_free_piece(struct pm_simulation *sim, uint32_t cpu, uint32_t id, uint32_t pfn, unsigned int order);
 
 /// Frees the memory behind `scatters`.
 void pm_simulation_forget_scatters(struct pm_simulation *sim);
 
-/// A recorded event of compaction: follows its scanners, and drains a CPU's lists where the kernel does.
+/// The used block that covers a frame of ours: its head in `ret`, and its order; -1 if there is none.
+int pm_simulation_used_order(const struct pm_machine *m, uint32_t pfn, uint32_t *ret);
+
+/// A recorded event of compaction: follows its scanners, holds what they find, and drains a CPU's lists where the kernel does.
 void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_events *ev, size_t i);
 
-/// A recorded free of a frame that migration had emptied: moves the block that stands there with us. False if there is none, or no room.
+/// The compaction of a thread; NULL: it has never compacted.
+struct pm_sim_compaction *pm_simulation_compaction(struct pm_simulation *sim, uint32_t tid);
+
+/// A block to move to: from what the compaction (NULL: none) holds, else from the zone's movable free lists. Nil: no room.
+struct pm_pfn pm_simulation_target(struct pm_simulation *sim, struct pm_zone *zone, struct pm_sim_compaction *c, unsigned int order);
+
+/// May this used block be moved? Not what the kernel itself holds, nor what is held in pieces, nor by a compaction.
+bool pm_simulation_can_move(const struct pm_simulation *sim, uint32_t pfn);
+
+/// What stands in a block that can move goes to another, which a compaction (NULL: none) provides. The block itself is left as it is, still
+/// marked as used. False: no room.
+bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t pfn);
+
+/// A request that our free lists cannot serve: with the block that the kernel gave it, once that is empty with us.
+bool pm_simulation_capture(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret);
+
+/// A recorded free of a block that migration had emptied: moves what stands there with us. False if that is nothing movable, or there is no room.
 bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, size_t i);
 
 #endif

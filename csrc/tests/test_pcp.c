@@ -182,6 +182,29 @@ static void decay(void)
 	rig_destroy(m);
 }
 
+/// A decay drains a batch of 63 at a time, and each batch ends with a whole block: from lists of pairs it takes 64.
+static void decay_goes_by_batches(void)
+{
+	struct pm_machine *m = gibibyte(1);
+	static uint64_t pfns[900];
+	size_t n, i;
+
+	REQUIRE(pm_alloc_bulk(m, 0, 1, RIG_MOVABLE, 900, pfns, &n) == PM_OK);
+	CHECK_EQ(pm_drain(m, PM_ALL_CPUS), PM_OK);
+	for (i = 0; i < 900; i += 300) {
+		/* A long run of frees of pairs would drain by itself. */
+		CHECK_EQ(pm_load_pcp(m, 0, 0, 8000, 0, 0), PM_OK);
+		REQUIRE(pm_free_bulk(m, 0, 1, 300, pfns + i, &n) == PM_OK);
+	}
+	CHECK_EQ(rig_pcp(m, 0, 0).count, 1800);
+	CHECK_EQ(pm_load_pcp(m, 0, 0, 1674, 0, 0), PM_OK);
+	CHECK_EQ(pm_decay_pcp(m, 0), PM_OK);
+	CHECK_EQ(rig_pcp(m, 0, 0).high, 1465);
+	/* 335 frames too many: five batches of 63, and one of 20. */
+	CHECK_EQ(rig_pcp(m, 0, 0).count, 1800 - 5 * 64 - 20);
+	rig_destroy(m);
+}
+
 static void fixed_sizes(void)
 {
 	struct pm_settings settings;
@@ -481,6 +504,7 @@ int main(void)
 	RUN(active_reclaim_keeps_short_lists);
 	RUN(high_orders_in_a_row_go_back);
 	RUN(decay);
+	RUN(decay_goes_by_batches);
 	RUN(fixed_sizes);
 	RUN(one_by_one_is_like_bulk);
 	RUN(arguments);

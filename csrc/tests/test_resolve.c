@@ -231,6 +231,31 @@ static void a_silent_move_floats_until_its_free(void)
 	CHECK_EQ(l->stats.silent_found, 1);
 }
 
+/// Two blocks left their frames, in two zones. Compaction moves within a zone: a frame of the second zone holds the second, although the first
+/// has floated longer.
+static void a_silent_move_stays_in_its_zone(void)
+{
+	struct list *l = fresh();
+	uint32_t zone;
+
+	add(l, PM_EV_ALLOC, 1, 8, 0);
+	add(l, PM_EV_ALLOC, 1, 1032, 0);
+	add(l, PM_EV_ALLOC, 1, 1064, 0);
+	add(l, PM_EV_FREE, 1, 1064, 0);
+	add(l, PM_EV_PCPU_DRAIN, 1, 1064, 0);
+	for (zone = 0; zone < 2; zone++) {
+		add(l, PM_EV_COMPACT_BEGIN, 7, 0, 0);
+		l->arg1[l->ev.n - 1] = 1024 * zone;
+		add_args(l, PM_EV_ISOLATE_MIGRATE, 7, 1024 * zone, 1024 * zone + 32, 1);
+		add(l, PM_EV_FREE, 7, 1024 * zone + 8, 0);
+		add_args(l, PM_EV_MIGRATE_PAGES, 7, 0, 1, 0);
+		add(l, PM_EV_COMPACT_END, 7, 0, 0);
+	}
+	add(l, PM_EV_FREE, 1, 1064, 0);
+	CHECK_EQ(resolve(l), PM_OK);
+	expect(l, 15, 1, PM_RES_FREED_MOVED);
+}
+
 static void a_silent_move_between_two_told_ones(void)
 {
 	struct list *l = fresh();
@@ -319,6 +344,7 @@ int main(void)
 	RUN(migration_carries_the_allocation);
 	RUN(migration_of_an_old_frame);
 	RUN(a_silent_move_floats_until_its_free);
+	RUN(a_silent_move_stays_in_its_zone);
 	RUN(a_silent_move_between_two_told_ones);
 	RUN(compaction_gives_back);
 	RUN(what_the_snapshot_already_shows);

@@ -1,83 +1,5 @@
 /// The simulation: hand-made events on small machines. Every test ends with a valid machine that has all its frames.
-#include "tests/rig.h"
-
-enum { MAX_EVENTS = 64, MAX_IDS = 64, NR_FRAMES = 8192, ID_NONE = -1 };
-
-/// Events in columns, built one by one; an event's time is its number in microseconds.
-struct list {
-	struct pm_events ev;
-	uint64_t time_ns[MAX_EVENTS];
-	uint32_t tid[MAX_EVENTS], pfn[MAX_EVENTS], gfp[MAX_EVENTS], allocation[MAX_EVENTS], arg0[MAX_EVENTS], arg1[MAX_EVENTS], arg2[MAX_EVENTS];
-	uint16_t cpu[MAX_EVENTS];
-	uint8_t kind[MAX_EVENTS], resolution[MAX_EVENTS];
-	int8_t order[MAX_EVENTS], migratetype[MAX_EVENTS];
-};
-
-struct scene {
-	struct pm_machine *m;
-	struct pm_simulation *sim;
-	struct list l;
-	uint64_t nr_start; ///< frames free or in per-CPU lists at the start
-};
-
-static uint64_t frames_at_hand(struct pm_machine *m)
-{
-	struct pm_zone_info zone;
-
-	REQUIRE(pm_zone_info(m, 0, &zone) == PM_OK);
-	return zone.nr_free + zone.nr_pcp;
-}
-
-static void open_scene(struct scene *s, struct pm_settings settings)
-{
-	struct pm_simulation_options options;
-	struct list *l = &s->l;
-
-	memset(s, 0, sizeof(*s));
-	l->ev = (struct pm_events){ 0, l->time_ns, l->tid, l->cpu, l->kind, l->order, l->migratetype, l->pfn, l->gfp, l->allocation, l->arg0, l->arg1, l->arg2, l->resolution };
-	s->m = rig_one_zone(NR_FRAMES, 2, settings);
-	s->nr_start = frames_at_hand(s->m);
-	pm_simulation_options_default(&options);
-	REQUIRE(pm_simulation_create(s->m, MAX_IDS, &options, &s->sim) == PM_OK);
-}
-
-static size_t add(struct scene *s, uint8_t kind, uint32_t pfn, int order, int id)
-{
-	struct list *l = &s->l;
-	size_t i = l->ev.n++;
-
-	REQUIRE(i < MAX_EVENTS);
-	l->time_ns[i] = 1000 * (i + 1);
-	l->tid[i] = 7;
-	l->kind[i] = kind;
-	l->pfn[i] = pfn;
-	l->order[i] = (int8_t)order;
-	l->migratetype[i] = PM_MT_MOVABLE;
-	l->gfp[i] = RIG_MOVABLE;
-	l->allocation[i] = id == ID_NONE ? PM_NO_PFN32 : (uint32_t)id;
-	return i;
-}
-
-static void play(struct scene *s, size_t from)
-{
-	CHECK_EQ(pm_simulation_run(s->sim, &s->l.ev, from, s->l.ev.n), PM_OK);
-}
-
-static struct pm_simulation_stats stats(const struct scene *s)
-{
-	struct pm_simulation_stats found;
-
-	pm_simulation_stats(s->sim, &found);
-	return found;
-}
-
-/// `nr_held`: frames that the played events leave allocated.
-static void close_scene(struct scene *s, uint64_t nr_held)
-{
-	CHECK_EQ(frames_at_hand(s->m) + nr_held, s->nr_start);
-	pm_simulation_destroy(s->sim);
-	rig_destroy(s->m);
-}
+#include "tests/scene.h"
 
 static void a_request_is_freed_wherever_it_lies(void)
 {
@@ -156,22 +78,11 @@ static void hostile_events_are_refused(void)
 	close_scene(&s, 0);
 }
 
-/// A machine whose free frames are every other one: nothing of order 1 is to be had.
-static void fragment(struct scene *s)
-{
-	uint64_t pfn;
-
-	rig_fill(s->m, NR_FRAMES, RIG_MOVABLE);
-	for (pfn = 0; pfn < NR_FRAMES; pfn += 2)
-		REQUIRE(pm_free(s->m, 0, pfn, 0) == PM_OK);
-	s->nr_start = frames_at_hand(s->m);
-}
-
 static void a_request_without_a_block_gets_single_frames(void)
 {
 	struct scene s;
 
-	open_scene(&s, rig_bare());
+	open_scene_without(&s, rig_bare(), offsetof(struct pm_simulation_options, capture));
 	fragment(&s);
 	add(&s, PM_EV_ALLOC, 1024, 4, 1);
 	add(&s, PM_EV_ALLOC, 2048, 3, 2);
@@ -203,51 +114,116 @@ static void a_request_that_nothing_can_serve_fails_whole(void)
 	close_scene(&s, 0);
 }
 
-static void compaction_moves_what_stands_there_and_its_free_follows(void)
+/// The end of kswapd's work in the lower zone only: the upper one's flag stays.
+static void reclaim_goes_up_to_the_zone_that_asked(void)
 {
-	struct pm_frame_info info;
-	struct scene s;
-	uint64_t source;
+	const struct pm_zone_layout zones[] = { { PM_ZONE_DMA32, 0, 4096 }, { PM_ZONE_NORMAL, 4096, 4096 } };
+	struct pm_layout layout = { .zones = zones, .nr_zones = 2, .nr_cpus = 1, .settings = rig_bare() };
+	const uint64_t times[] = { 1, 2, 3 };
+	const uint8_t kinds[] = { PM_TICK_RECLAIM_BEGIN, PM_TICK_RECLAIM_BEGIN, PM_TICK_RECLAIM_END };
+	const uint16_t first_zone[] = { 0, 1, 0 };
 	size_t i;
 
-	open_scene(&s, rig_bare());
-	add(&s, PM_EV_ALLOC, 0, 0, 1);
-	play(&s, 0);
-	for (source = 0; source < NR_FRAMES; source++) {
-		REQUIRE(pm_frame_info(s.m, source, &info) == PM_OK);
-		if (info.state == PM_STATE_USED)
-			break;
+	for (i = 1; i <= 3; i++) {
+		struct scene s;
+
+		open_scene(&s, rig_bare());
+		pm_simulation_destroy(s.sim);
+		rig_destroy(s.m);
+		s.m = rig_create(&layout);
+		REQUIRE(pm_simulation_create(s.m, MAX_IDS, &s.options, &s.sim) == PM_OK);
+		REQUIRE(pm_simulation_set_ticks(s.sim, i, times, kinds, first_zone) == PM_OK);
+		add(&s, PM_EV_MIGRATE_PAGES, 1, -1, ID_NONE);
+		play(&s, 0);
+		CHECK_EQ(rig_zone(s.m, 0).reclaim_active, i < 3);
+		CHECK_EQ(rig_zone(s.m, 1).reclaim_active, i > 1);
+		pm_simulation_destroy(s.sim);
+		rig_destroy(s.m);
 	}
-	/* The scanner takes from pageblocks that are in use already. */
-	REQUIRE(pm_take(s.m, NR_FRAMES - 512, 0, PM_MT_MOVABLE) == PM_OK);
-	i = add(&s, PM_EV_COMPACT_BEGIN, 0, -1, ID_NONE);
-	s.l.arg0[i] = NR_FRAMES - 512;
-	i = add(&s, PM_EV_FREE, (uint32_t)source, 0, ID_NONE);
-	s.l.resolution[i] = PM_RES_MIGRATION_SOURCE;
+}
+
+/// A timer that drained nothing, although the lists would have had something to drain, has not run: `high` stays.
+static void a_quiet_tick_that_would_drain_has_not_run(void)
+{
+	const uint64_t times[] = { 1, 2000 };
+	const uint8_t kinds[] = { PM_TICK_DECAY_QUIET, PM_TICK_DECAY_QUIET };
+	const uint16_t cpus[] = { 0, 0 }, no_cpu[] = { 0, 9 };
+	struct scene s;
+
+	open_scene(&s, with_lists());
+	REQUIRE(pm_load_pcp(s.m, 0, 0, 512, 0, 0) == PM_OK);
+	CHECK_EQ(pm_simulation_set_ticks(s.sim, 2, times, kinds, no_cpu), PM_ERR_INVAL);
+	REQUIRE(pm_simulation_set_ticks(s.sim, 2, times, kinds, cpus) == PM_OK);
+	add(&s, PM_EV_ALLOC, 1, 0, 1);
+	play(&s, 0);
+	CHECK_EQ(stats(&s).decays, 1);
+	CHECK(rig_pcp(s.m, 0, 0).high < 512 + 8);
+	/* Now its lists hold more than a decayed `high`. */
+	REQUIRE(pm_load_pcp(s.m, 0, 0, 16, 0, 0) == PM_OK);
+	while (rig_pcp(s.m, 0, 0).count <= 16)
+		REQUIRE(rig_alloc(s.m, 1, RIG_MOVABLE) != UINT64_MAX && rig_alloc(s.m, 2, RIG_MOVABLE) != UINT64_MAX && rig_alloc(s.m, 3, RIG_MOVABLE) != UINT64_MAX);
+	REQUIRE(pm_load_pcp(s.m, 0, 0, 16, 0, 0) == PM_OK);
+	s.nr_start = frames_at_hand(s.m) + 1;
+	add(&s, PM_EV_MIGRATE_PAGES, 1, -1, ID_NONE);
 	play(&s, 1);
-	CHECK_EQ(stats(&s).moved, 1);
-	REQUIRE(pm_frame_info(s.m, source, &info) == PM_OK);
-	CHECK_EQ(info.state, PM_STATE_FREE);
-	CHECK_EQ(s.nr_start - frames_at_hand(s.m), 2);
-	/* A move of a frame that nobody uses here cannot be made. */
-	i = add(&s, PM_EV_FREE, (uint32_t)source, 0, ID_NONE);
-	s.l.resolution[i] = PM_RES_MIGRATION_SOURCE;
-	add(&s, PM_EV_FREE, 4242, 0, 1);
-	play(&s, 3);
-	CHECK_EQ(stats(&s).not_moved, 1);
-	CHECK_EQ(stats(&s).freed, 1);
+	CHECK_EQ(stats(&s).decays, 1);
+	CHECK_EQ(stats(&s).decays_skipped, 1);
 	close_scene(&s, 1);
 }
 
-static struct pm_settings with_lists(void)
+/// Reclaim that did not help enough empties the lists of every CPU.
+static void reclaim_drains_all_cpus(void)
 {
-	struct pm_settings settings = rig_bare();
+	const uint64_t times[] = { 2500 };
+	const uint8_t kinds[] = { PM_TICK_DRAIN_ALL };
+	const uint16_t where[] = { 0 };
+	struct scene s;
 
-	settings.pcp = 1;
-	settings.pcp_batch = 8;
-	settings.pcp_high_min = 16;
-	settings.pcp_high_max = 1024;
-	return settings;
+	open_scene(&s, with_lists());
+	REQUIRE(pm_simulation_set_ticks(s.sim, 1, times, kinds, where) == PM_OK);
+	add(&s, PM_EV_ALLOC, 1, 0, 1);
+	s.l.cpu[add(&s, PM_EV_ALLOC, 2, 0, 2)] = 1;
+	play(&s, 0);
+	CHECK(rig_pcp(s.m, 0, 0).count > 0 && rig_pcp(s.m, 1, 0).count > 0);
+	add(&s, PM_EV_MIGRATE_PAGES, 1, -1, ID_NONE);
+	play(&s, 2);
+	CHECK_EQ(rig_pcp(s.m, 0, 0).count, 0);
+	CHECK_EQ(rig_pcp(s.m, 1, 0).count, 0);
+	close_scene(&s, 2);
+}
+
+/// Frees on CPU 0 until its lists drain; then, in the midst of that drain, CPU 1 asks for what there is not. Is the zone noted as short of memory
+/// once CPU 0 goes on?
+static bool short_after_a_drain(size_t without)
+{
+	struct scene s;
+	uint32_t id = 0;
+	bool found;
+
+	open_scene_without(&s, with_lists(), without);
+	rig_fill(s.m, NR_FRAMES, RIG_MOVABLE);
+	while (rig_zone(s.m, 0).nr_free == 0) {
+		const uint32_t pfn = 100 + 2 * id;
+		const uint8_t order = 0;
+
+		REQUIRE(pm_simulation_place(s.sim, 1, &id, &pfn, &order) == PM_OK);
+		add(&s, PM_EV_FREE, pfn, 0, (int)id);
+		play(&s, id++);
+	}
+	s.nr_start = id;
+	CHECK_EQ(pm_alloc(s.m, 1, 1, RIG_MOVABLE, &(uint64_t){ 0 }), PM_ERR_NO_BLOCK);
+	CHECK_EQ(rig_zone(s.m, 0).below_high, 1);
+	add(&s, PM_EV_MIGRATE_PAGES, 1, -1, ID_NONE);
+	play(&s, id);
+	found = rig_zone(s.m, 0).below_high;
+	close_scene(&s, 0);
+	return found;
+}
+
+static void the_end_of_a_drain_forgets_what_others_lacked_meanwhile(void)
+{
+	CHECK(!short_after_a_drain(SIZE_MAX));
+	CHECK(short_after_a_drain(offsetof(struct pm_simulation_options, drain_time)));
 }
 
 static void ticks_decay_lists_and_begin_and_end_reclaim(void)
@@ -304,29 +280,6 @@ static void lists_learn_from_what_came_before(void)
 	close_scene(&s, 0);
 }
 
-static void compaction_for_an_order_drains_its_cpu(void)
-{
-	struct pm_pcp_info info;
-	struct scene s;
-	size_t i;
-
-	open_scene(&s, with_lists());
-	add(&s, PM_EV_ALLOC, 1, 0, 1);
-	add(&s, PM_EV_COMPACT_BEGIN, 0, -1, ID_NONE);
-	add(&s, PM_EV_COMPACT_FINISHED, 0, 9, ID_NONE);
-	i = add(&s, PM_EV_ISOLATE_MIGRATE, 0, -1, ID_NONE);
-	s.l.arg0[i] = 512;
-	play(&s, 0);
-	REQUIRE(pm_pcp_info(s.m, 0, 0, &info) == PM_OK);
-	CHECK(info.count > 0);
-	add(&s, PM_EV_COMPACT_MIGRATEPAGES, 0, -1, ID_NONE);
-	play(&s, 4);
-	REQUIRE(pm_pcp_info(s.m, 0, 0, &info) == PM_OK);
-	CHECK_EQ(info.count, 0);
-	CHECK_EQ(stats(&s).compaction_drains, 1);
-	close_scene(&s, 1);
-}
-
 static void allocations_older_than_the_start_are_placed(void)
 {
 	const uint32_t ids[] = { 3 }, pfns[] = { 640 }, wrong[] = { MAX_IDS };
@@ -351,10 +304,12 @@ int main(void)
 	RUN(hostile_events_are_refused);
 	RUN(a_request_without_a_block_gets_single_frames);
 	RUN(a_request_that_nothing_can_serve_fails_whole);
-	RUN(compaction_moves_what_stands_there_and_its_free_follows);
 	RUN(ticks_decay_lists_and_begin_and_end_reclaim);
+	RUN(reclaim_goes_up_to_the_zone_that_asked);
+	RUN(a_quiet_tick_that_would_drain_has_not_run);
+	RUN(reclaim_drains_all_cpus);
+	RUN(the_end_of_a_drain_forgets_what_others_lacked_meanwhile);
 	RUN(lists_learn_from_what_came_before);
-	RUN(compaction_for_an_order_drains_its_cpu);
 	RUN(allocations_older_than_the_start_are_placed);
 	return check_result();
 }

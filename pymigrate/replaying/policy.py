@@ -23,6 +23,14 @@ KEYS: dict[str, tuple[int, int, str]] = {
     "decay": (0, 1, "1: idle per-CPU lists shrink when their CPU's timer runs, once a second"),
     "kswapd": (0, 1, "1: while the recorded kswapd is at work, per-CPU lists are short"),
     "compaction_drain": (0, 1, "1: recorded compaction drains the lists of its CPU"),
+    "drain_time": (0, 1, "1: a drain goes on until its CPU's next event"),
+    "start_pcp": (0, 1, "1: per-CPU lists hold at the start what the recording tells; 0: they are empty"),
+    "start_types": (0, 1, "1: pageblocks have at the start the types that the recording tells; 0: all are Movable"),
+    "start_order": (0, 1, "1: lists are at the start in the order in which they are used; 0: by address"),
+    "start_learn": (0, 1, "1: refills and drains are scaled at the start by the events before it"),
+    "capture": (0, 1, "1: requests that recorded compaction served get the block that it emptied"),
+    "reclaim_drain": (0, 1, "1: all CPUs' lists are drained where recorded reclaim drained them"),
+    "compaction_hold": (0, 1, "1: recorded compaction holds the free blocks that it finds until it ends"),
     "compaction_moves": (0, 1, "1: what recorded compaction moved is moved here too"),
 }
 

@@ -7,11 +7,15 @@ do not explain is counted by cause. On the way our policy is asked at each step 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pymigrate._core import ffi, lib
 from pymigrate.errors import check
+from pymigrate.machine import Machine
 from pymigrate.recording import Recording
 from pymigrate.recording.resolve import resolve_input
 from pymigrate.replaying.frames import snapshot_moment
@@ -33,6 +37,40 @@ def _counts(handle: object) -> dict[str, int]:
     return counts
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reconstruction:
+    """A reconstruction that can be played.
+
+    Attributes:
+        machine: Where.
+        handle: `struct pm_reconstruct *`.
+        first: Index of the first event to play.
+        play: Plays events up to the second argument.
+    """
+
+    machine: Machine
+    handle: Any
+    first: int
+    play: Callable[[int, int], None]
+
+
+def open_reconstruction(recording: Recording, policy: Policy) -> Reconstruction:
+    """Makes the plan, and a machine with the free lists of the start."""
+    shape = machine_shape(recording, snapshot_moment(recording))
+    machine = make_machine(
+        recording, policy, holes=shape.holes, reserved=shape.reserved, pageblock_types=shape.pageblock_types
+    )
+    source, keep = resolve_input(recording.events, frame_flags=recording.frame_flags, frame_times=recording.frame_times)
+    out = ffi.new("struct pm_reconstruct **")
+    check(lib.pm_reconstruct_create(machine.handle, source, out), what="a reconstruction")
+    handle = ffi.gc(out[0], lib.pm_reconstruct_destroy)
+
+    def play(_first: int, last: int, _keep: object = keep) -> None:
+        check(lib.pm_reconstruct_run(handle, last), what=f"events up to {last}")
+
+    return Reconstruction(machine=machine, handle=handle, first=lib.pm_reconstruct_first(handle), play=play)
+
+
 def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple[ModeResult, bool]:
     """Applies a recording's events to the frames they name.
 
@@ -42,27 +80,16 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
         The result, and whether it was interrupted.
     """
     began = time.perf_counter()
-    moment = snapshot_moment(recording)
-    shape = machine_shape(recording, moment)
-    machine = make_machine(
-        recording, policy, holes=shape.holes, reserved=shape.reserved, pageblock_types=shape.pageblock_types
-    )
-    source, keep = resolve_input(recording.events, frame_flags=recording.frame_flags, frame_times=recording.frame_times)
-    out = ffi.new("struct pm_reconstruct **")
-    check(lib.pm_reconstruct_create(machine.handle, source, out), what="a reconstruction")
-    handle = ffi.gc(out[0], lib.pm_reconstruct_destroy)
-
-    def play(_first: int, last: int) -> None:
-        check(lib.pm_reconstruct_run(handle, last), what=f"events up to {last}")
-
+    opened = open_reconstruction(recording, policy)
+    handle = opened.handle
     session = Session(
         recording=recording,
-        machine=machine,
+        machine=opened.machine,
         mode="reconstruct",
-        first=lib.pm_reconstruct_first(handle),
-        start_ns=moment,
+        first=opened.first,
+        start_ns=snapshot_moment(recording),
         prepare_seconds=time.perf_counter() - began,
-        play=play,
+        play=opened.play,
         options=options,
     )
     session.run()
@@ -70,9 +97,9 @@ def reconstruct(recording: Recording, policy: Policy, options: Options) -> tuple
     steps = ffi.new("struct pm_policy_steps *")
     lib.pm_reconstruct_steps(handle, steps)
     counts["same_frame"], counts["frames_compared"] = int(steps.same), int(steps.compared)
+    counts["same_frame_given"], counts["given_compared"] = int(steps.given_same), int(steps.given_compared)
     fallbacks = np.array([list(row) for row in steps.fallback], np.int64)
     counts["operations on the free lists"] = int(lib.pm_reconstruct_operations(handle))
-    del keep
     result = session.result(
         counts=counts,
         unresolved=sum(count for name, count in counts.items() if name.startswith("unresolved")),

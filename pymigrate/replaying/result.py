@@ -105,6 +105,9 @@ class ModeResult:
         found["fallback.kernel"] = (self.fallback_kernel, "events")
         if "same_frame" in self.counts:
             found["same_frame.share"] = (self.counts["same_frame"] / max(self.counts["frames_compared"], 1), "share")
+        if "same_frame_given" in self.counts:
+            share = self.counts["same_frame_given"] / max(self.counts["given_compared"], 1)
+            found["same_frame.given.share"] = (share, "share")
         found["events_per_second"] = (self.events_per_second, "1/s")
         found["prepare.seconds"] = (self.prepare_seconds, "s")
         found["unresolved.share"] = (self.unresolved_share, "share")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,17 @@ COUNTS = (
     "ignored",
     "forced",
     "scattered",
+    "captured",
     "split",
     "refused",
     "decays",
+    "decays_skipped",
     "moved",
     "not_moved",
+    "no_target",
+    "isolated",
+    "returned",
+    "targets_elsewhere",
     "compaction_drains",
 )
 
@@ -47,18 +54,21 @@ def build_machine(recording: Recording, state: StartState, policy: Policy) -> Ma
     machine.load_blocks(blocks.pfn, blocks.order, blocks.place, blocks.migratetype, blocks.cpu)
     for (cpu, zone), high in np.ndenumerate(state.pcp_high):
         if high >= 0:
-            machine.load_pcp(int(cpu), int(zone), high=int(high), alloc_factor=lib.PM_PCP_SCALE_MAX)
+            machine.load_pcp(int(cpu), int(zone), high=int(high), alloc_factor=int(state.alloc_factor[cpu, zone]))
     if not machine.settings.pcp:
         machine.drain()
     return machine
 
 
+# Fields of `struct pm_simulation_options`, which are settings of the same name.
+OPTIONS = ("compaction_drain", "compaction_moves", "compaction_hold", "capture", "drain_time")
+
+
 def _options(policy: Policy) -> Any:
     options = ffi.new("struct pm_simulation_options *")
     lib.pm_simulation_options_default(options)
-    changed = policy.settings
-    options.compaction_drain = changed.get("compaction_drain", options.compaction_drain)
-    options.compaction_moves = changed.get("compaction_moves", options.compaction_moves)
+    for name in OPTIONS:
+        setattr(options, name, policy.settings.get(name, getattr(options, name)))
     return options
 
 
@@ -87,11 +97,12 @@ def _place(simulation: Any, recording: Recording, split: int) -> None:
 def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
     """Tells the simulation what happens in the background, and when."""
     changed = policy.settings
-    times, kinds, cpus = background(
+    times, kinds, where = background(
         recording,
         snapshot_moment(recording),
         decay=bool(changed.get("decay", 1)),
         kswapd=bool(changed.get("kswapd", 1)),
+        reclaim_drain=bool(changed.get("reclaim_drain", 1)),
     )
     check(
         lib.pm_simulation_set_ticks(
@@ -99,10 +110,51 @@ def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
             len(times),
             ffi.from_buffer("uint64_t[]", times),
             ffi.from_buffer("uint8_t[]", kinds),
-            ffi.from_buffer("uint16_t[]", cpus),
+            ffi.from_buffer("uint16_t[]", where),
         ),
         what="the background",
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Simulation:
+    """A simulation that can be played.
+
+    Attributes:
+        machine: Where.
+        state: The start state that it was made from.
+        handle: `struct pm_simulation *`.
+        first: Index of the first event to play.
+        play: Plays events [from, to).
+    """
+
+    machine: Machine
+    state: StartState
+    handle: Any
+    first: int
+    play: Callable[[int, int], None]
+
+
+def open_simulation(recording: Recording, policy: Policy) -> Simulation:
+    """Works out the start state and puts the machine into it."""
+    state = start_state(recording, settings=policy.settings)
+    machine = build_machine(recording, state, policy)
+    ids = recording.events.allocation
+    nr_ids = recording.initial.first_id + len(recording.initial)
+    nr_ids = max(nr_ids, int(ids[ids != NO_ID].max(initial=0)) + 1)
+    out = ffi.new("struct pm_simulation **")
+    check(lib.pm_simulation_create(machine.handle, nr_ids, _options(policy), out), what="a simulation")
+    simulation = ffi.gc(out[0], lib.pm_simulation_destroy)
+    _place(simulation, recording, state.frames.split)
+    events, keep = recording.events.as_c()
+    _set_ticks(simulation, recording, policy)
+    if policy.settings.get("start_learn", 1):
+        check(lib.pm_simulation_learn(simulation, events, 0, state.frames.split), what="the events before the start")
+
+    def play(first: int, last: int, _keep: object = keep) -> None:
+        check(lib.pm_simulation_run(simulation, events, first, last), what=f"events {first} to {last}")
+
+    return Simulation(machine=machine, state=state, handle=simulation, first=state.frames.split, play=play)
 
 
 def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[ModeResult, bool]:
@@ -112,37 +164,23 @@ def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[Mo
         The result, and whether it was interrupted.
     """
     began = time.perf_counter()
-    state = start_state(recording)
-    machine = build_machine(recording, state, policy)
-    ids = recording.events.allocation
-    nr_ids = recording.initial.first_id + len(recording.initial)
-    nr_ids = max(nr_ids, int(ids[ids != NO_ID].max(initial=0)) + 1)
-    out = ffi.new("struct pm_simulation **")
-    check(lib.pm_simulation_create(machine.handle, nr_ids, _options(policy), out), what="a simulation")
-    simulation = ffi.gc(out[0], lib.pm_simulation_destroy)
-    _place(simulation, recording, state.frames.split)
-    events, _keep = recording.events.as_c()
-    _set_ticks(simulation, recording, policy)
-    check(lib.pm_simulation_learn(simulation, events, 0, state.frames.split), what="the events before the start")
-
-    def play(first: int, last: int) -> None:
-        check(lib.pm_simulation_run(simulation, events, first, last), what=f"events {first} to {last}")
-
+    simulation = open_simulation(recording, policy)
+    machine, state = simulation.machine, simulation.state
     session = Session(
         recording=recording,
         machine=machine,
         mode="simulate",
-        first=state.frames.split,
+        first=simulation.first,
         start_ns=state.frames.time_ns,
         prepare_seconds=time.perf_counter() - began,
-        play=play,
+        play=simulation.play,
         options=options,
     )
     before = machine.counters()
     session.run()
     after = machine.counters()
     stats = ffi.new("struct pm_simulation_stats *")
-    lib.pm_simulation_stats(simulation, stats)
+    lib.pm_simulation_stats(simulation.handle, stats)
     counts = {name: int(getattr(stats, name)) for name in COUNTS}
     counts["highatomic_reserved"] = after.highatomic_reserved
     result = session.result(

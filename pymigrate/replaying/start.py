@@ -13,6 +13,7 @@ What no event names is filled in from the totals of zoneinfo and pagetypeinfo, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +23,11 @@ from pymigrate._core import lib
 from pymigrate.recording import Recording, ZoneSpan, flag_bit
 from pymigrate.recording.proctext import ZoneInfo
 from pymigrate.replaying.frames import (
+    BLOCK_KINDS,
     COSTLY_ORDER,
     FREE,
     NONE,
+    NR_ORDERS,
     PAGEBLOCK_ORDER,
     PCP,
     USED,
@@ -32,6 +35,7 @@ from pymigrate.replaying.frames import (
     aligned_blocks,
     expand,
     frame_states,
+    is_kind,
     layout_ranges,
     pcp_order,
     snapshot_moment,
@@ -42,6 +46,8 @@ I64 = NDArray[np.int64]
 
 PAGEBLOCK = 1 << PAGEBLOCK_ORDER
 UNKNOWN_TYPE = 0xFF
+# Of how many pageblocks, likeliest first, one is chosen to have a type that pagetypeinfo's totals lack.
+CANDIDATES = 16
 UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC = (
     lib.PM_MT_UNMOVABLE,
     lib.PM_MT_MOVABLE,
@@ -99,6 +105,7 @@ class StartState:
         holes: Runs of frames that do not exist, int64 [n, 2].
         reserved: Runs of frames that the allocator never owns, int64 [n, 2].
         pcp_high: `high` of each CPU's lists, int64 [cpus, zones]; -1 where unknown.
+        alloc_factor: How far each CPU's refills are scaled before the first event, int64 [cpus, zones].
         report: What was known and what was filled in.
     """
 
@@ -108,6 +115,7 @@ class StartState:
     holes: I64
     reserved: I64
     pcp_high: I64
+    alloc_factor: I64
     report: StartReport
 
 
@@ -126,10 +134,44 @@ class MachineShape:
     pageblock_types: U8
 
 
+def _fitting(ranked: I64, free: I64, room: I64, lacking: int) -> I64:
+    """As many of the first pageblocks in a ranking as are wanted, so that their free blocks add up to a type's totals.
+
+    Begins with the likeliest whose free blocks find room, and exchanges as long as that brings the sum closer.
+
+    Args:
+        ranked: Pageblocks, likeliest first.
+        free: Free blocks by pageblock and order.
+        room: How many free blocks of each order the type has that no known pageblock accounts for.
+        lacking: How many pageblocks are wanted.
+    """
+    ranked = ranked[: CANDIDATES * lacking]
+    left, chosen = np.maximum(room, 0), np.zeros(len(ranked), np.bool_)
+    for at, block in enumerate(ranked.tolist()):
+        if chosen.sum() == lacking:
+            break
+        if (free[block] <= left).all():
+            left, chosen[at] = left - free[block], True
+    rest = np.flatnonzero(~chosen)[: lacking - int(chosen.sum())]
+    chosen[rest] = True
+    for _ in range(lacking):
+        ins, outs = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+        if not len(ins) or not len(outs):
+            break
+        error = room - free[ranked[ins]].sum(axis=0)
+        after = np.abs(error + free[ranked[ins]][:, None] - free[ranked[outs]][None, :]).sum(axis=2)
+        best = np.unravel_index(int(after.argmin()), after.shape)
+        if after[best] >= np.abs(error).sum():
+            break
+        chosen[ins[best[0]]], chosen[outs[best[1]]] = False, True
+    return ranked[chosen]
+
+
 class _Builder:
     """Works out one start state; each method fills in one part."""
 
-    def __init__(self, recording: Recording, moment_ns: int) -> None:
+    def __init__(self, recording: Recording, moment_ns: int, settings: Mapping[str, int]) -> None:
+        self.settings = settings
         self.recording = recording
         self.events = recording.events
         self.frames = frame_states(recording, moment_ns)
@@ -168,8 +210,10 @@ class _Builder:
 
     def pageblock_types(self) -> tuple[U8, int, int]:
         """Types of the pageblocks: first events, then totals. Returns them, how many were known, how many guessed."""
+        if not self.settings.get("start_types", 1):
+            return np.full(self.nr_pageblocks, MOVABLE, np.uint8), 0, 0
         ev = self.events
-        named = np.isin(ev.kind, (lib.PM_EV_PCPU_DRAIN, lib.PM_EV_ZONE_LOCKED, lib.PM_EV_EXTFRAG)) & (ev.pfn < self.n)
+        named = is_kind(ev.kind, (lib.PM_EV_PCPU_DRAIN, lib.PM_EV_ZONE_LOCKED, lib.PM_EV_EXTFRAG)) & (ev.pfn < self.n)
         index = np.flatnonzero(named)
         types = ev.migratetype[index].astype(np.uint8)
         changed = ev.kind[index] == lib.PM_EV_EXTFRAG
@@ -182,13 +226,37 @@ class _Builder:
         before = index < self.frames.split
         order = np.concatenate((np.flatnonzero(before), np.flatnonzero(~before)[::-1]))
         result[ev.pfn[index[order]].astype(np.int64) >> PAGEBLOCK_ORDER] = types[order]
+        self._reused_types(result)
         known = int((result != UNKNOWN_TYPE).sum())
         guessed = self._guess_types(result)
         result[result == UNKNOWN_TYPE] = MOVABLE
         return result, known, guessed
 
+    def _reused_types(self, types: U8) -> None:
+        """Pageblocks that no list of the zone names: a frame freed there and handed out again has its pageblock's type.
+
+        A freed frame is queued under its pageblock's type, and a request takes from the queue of its own.
+        """
+        ev = self.events
+        index = np.flatnonzero(is_kind(ev.kind, BLOCK_KINDS) & (ev.pfn < self.n) & (ev.order >= 0))
+        index = index[types[ev.pfn[index].astype(np.int64) >> PAGEBLOCK_ORDER] == UNKNOWN_TYPE]
+        index = index[np.argsort(ev.pfn[index], kind="stable")]
+        freed, taken = index[:-1], index[1:]
+        again = (
+            (ev.pfn[freed] == ev.pfn[taken]) & (ev.order[freed] == ev.order[taken]) & (ev.order[freed] <= COSTLY_ORDER)
+        )
+        again &= (ev.kind[freed] == lib.PM_EV_FREE) & (ev.kind[taken] == lib.PM_EV_ALLOC)
+        again &= (ev.migratetype[taken] >= 0) & (ev.migratetype[taken] < lib.PM_NR_PCP_TYPES)
+        # The first of each pageblock is assigned last.
+        found = np.sort(taken[again])[::-1]
+        types[ev.pfn[found].astype(np.int64) >> PAGEBLOCK_ORDER] = ev.migratetype[found].astype(np.uint8)
+
     def _guess_types(self, types: U8) -> int:
-        """Gives pageblocks without an event the types that pagetypeinfo's totals still lack, likeliest first."""
+        """Gives pageblocks without an event the types that pagetypeinfo's totals still lack, likeliest first.
+
+        pagetypeinfo also counts each type's free blocks: a pageblock that has free blocks which its type has not, is
+        not of that type.
+        """
         totals = self.recording.pagetypeinfo
         if totals is None or not len(self.recording.frame_flags):
             return 0
@@ -198,17 +266,28 @@ class _Builder:
         for span in self.recording.zones:
             if span.name not in by_zone:
                 continue
-            window = slice(span.start_pfn >> PAGEBLOCK_ORDER, -(-(span.start_pfn + span.spanned) >> PAGEBLOCK_ORDER))
+            first, last = span.start_pfn >> PAGEBLOCK_ORDER, -(-(span.start_pfn + span.spanned) >> PAGEBLOCK_ORDER)
+            free = self._free_by_pageblock(span, first, last)
+            window = types[first:last]
             for wanted, likely in ((RECLAIMABLE, slab), (UNMOVABLE, kernel)):
-                lacking = int(totals.blocks[by_zone[span.name], wanted]) - int((types[window] == wanted).sum())
+                lacking = int(totals.blocks[by_zone[span.name], wanted]) - int((window == wanted).sum())
                 if lacking <= 0:
                     continue
-                score = np.where(types[window] == UNKNOWN_TYPE, likely[window], 0)
-                best = np.argsort(-score, kind="stable")[:lacking]
-                best = best[score[best] > 0]
-                types[window][best] = wanted
+                score = np.where(window == UNKNOWN_TYPE, likely[first:last], 0)
+                ranked = np.argsort(-score, kind="stable")
+                ranked = ranked[: int((score > 0).sum())]
+                room = totals.free[by_zone[span.name], wanted] - free[window == wanted].sum(axis=0)
+                best = _fitting(ranked, free, room, lacking)
+                window[best] = wanted
                 guessed += len(best)
         return guessed
+
+    def _free_by_pageblock(self, span: ZoneSpan, first: int, last: int) -> I64:
+        """Free blocks at the start by pageblock from `first` to `last` and order, where they begin."""
+        pfn, order = self._zone_blocks(span)
+        counts = np.zeros((last - first, NR_ORDERS), np.int64)
+        np.add.at(counts, ((pfn >> PAGEBLOCK_ORDER) - first, order), 1)
+        return counts
 
     def _kernel_frames(self) -> tuple[I64, I64]:
         """For each pageblock, its slab frames, and all its frames that the kernel itself seems to own."""
@@ -229,6 +308,8 @@ class _Builder:
 
     def pcp_blocks(self, types: U8) -> tuple[I64, U8, U8, NDArray[np.uint16]]:
         """Blocks in per-CPU lists in list order: first frames, orders, types, CPUs. Marks their frames as PCP."""
+        if not self.settings.get("start_pcp", 1):
+            return np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.uint8), np.empty(0, np.uint16)
         heads, events, _ = self.blocks
         kind = self.events.kind[events]
         held = (self.place[heads] == USED) | (self.place[heads] == PCP)
@@ -257,7 +338,7 @@ class _Builder:
             self.events.migratetype[event] >= 0, self.events.migratetype[event], mt[: len(named)]
         )
         mt[mt >= lib.PM_NR_PCP_TYPES] = MOVABLE
-        by_rank = np.lexsort((rank, cpu_all))
+        by_rank = np.lexsort((rank if self.settings.get("start_order", 1) else pfn, cpu_all))
         return pfn[by_rank], order_all[by_rank], mt[by_rank], cpu_all[by_rank]
 
     def _queue_types(self, pfn: I64, types: U8) -> U8:
@@ -410,6 +491,8 @@ class _Builder:
         parts = [self._zone_blocks(span) for span in self.recording.zones]
         pfn = np.concatenate([part[0] for part in parts])
         order = np.concatenate([part[1] for part in parts])
+        if not self.settings.get("start_order", 1):
+            return pfn, order
         upcoming = self.frames.next[pfn].astype(np.int64)
         return pfn[(by := np.argsort(upcoming, kind="stable"))], order[by]
 
@@ -424,6 +507,32 @@ class _Builder:
                 if lists.cpu < self.recording.cpus:
                     high[lists.cpu, z] = lists.high
         return high
+
+    def alloc_factor(self) -> I64:
+        """How far refills are scaled: by the first refill of single frames, if nothing was freed to the lists before.
+
+        Each free halves the scale; a CPU of which nothing else is known is taken to have only allocated.
+        """
+        ev = self.events
+        factor = np.full((self.recording.cpus, len(self.recording.zones)), lib.PM_PCP_SCALE_MAX, np.int64)
+        freed = (ev.kind == lib.PM_EV_FREE) & (ev.order >= 0) & pcp_order(ev.order)
+        refill = (ev.kind == lib.PM_EV_ZONE_LOCKED) & (ev.order == 0) & (ev.arg0 == 1)
+        for z, span in enumerate(self.recording.zones):
+            info = self.info.get(span.name)
+            inside = (freed | refill) & (ev.pfn >= span.start_pfn) & (ev.pfn < span.start_pfn + span.spanned)
+            for lists in info.pagesets if info else ():
+                index = np.flatnonzero(inside & (ev.cpu == lists.cpu))
+                if lists.cpu < self.recording.cpus and lists.batch > 0 and len(index) and refill[index[0]]:
+                    factor[lists.cpu, z] = self._scale_of(index, lists.batch)
+        return factor
+
+    def _scale_of(self, index: I64, batch: int) -> int:
+        """Scale of the refill that begins with event `index[0]` and ends when its thread gets its frame."""
+        ev = self.events
+        first = int(index[0])
+        got = np.flatnonzero((ev.tid[first:] == ev.tid[first]) & (ev.kind[first:] == lib.PM_EV_ALLOC))
+        size = int((index < first + got[0]).sum()) if len(got) else 1
+        return min((-(-size // batch) - 1).bit_length(), int(lib.PM_PCP_SCALE_MAX))
 
     def build(self) -> StartState:
         types, known, guessed = self.pageblock_types()
@@ -447,6 +556,7 @@ class _Builder:
             holes=holes,
             reserved=reserved,
             pcp_high=self.pcp_high(),
+            alloc_factor=self.alloc_factor(),
             report=StartReport(
                 pcp_known=self.known_pcp,
                 pcp_filled=self.filled,
@@ -457,18 +567,22 @@ class _Builder:
         )
 
 
-def start_state(recording: Recording, moment_ns: int | None = None) -> StartState:
+def start_state(
+    recording: Recording, moment_ns: int | None = None, *, settings: Mapping[str, int] | None = None
+) -> StartState:
     """Works out the machine's state at a moment.
 
     Args:
         recording: Any recording; without a snapshot, memory starts empty.
         moment_ns: On the recording's clock; by default when the start snapshot had been read.
+        settings: Of these (`KEYS`), those that leave out a part of what the recording tells.
     """
-    return _Builder(recording, snapshot_moment(recording) if moment_ns is None else moment_ns).build()
+    moment_ns = snapshot_moment(recording) if moment_ns is None else moment_ns
+    return _Builder(recording, moment_ns, settings or {}).build()
 
 
 def machine_shape(recording: Recording, moment_ns: int) -> MachineShape:
     """The part of the start state that does not depend on who uses which frame."""
-    builder = _Builder(recording, moment_ns)
+    builder = _Builder(recording, moment_ns, {})
     holes, reserved = layout_ranges(recording, builder.place)
     return MachineShape(holes=holes, reserved=reserved, pageblock_types=builder.pageblock_types()[0])

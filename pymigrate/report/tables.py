@@ -43,13 +43,21 @@ COUNT_LABELS = {
     "ignored": "events that neither ask nor free",
     "forced": "blocks from the reserves of urgent requests",
     "split": "blocks split because they were freed in pieces",
+    "captured": "blocks emptied for a request, as compaction did",
     "decays": "times that idle per-CPU lists shrank",
+    "decays_skipped": "timers that drained nothing, and cannot have run",
     "moved": "blocks that recorded compaction moved",
     "not_moved": "recorded moves that could not be made here",
+    "no_target": "blocks that found no room to move to",
+    "isolated": "frames that compaction held",
+    "returned": "of them, given back unused",
+    "targets_elsewhere": "blocks moved to where no recorded scan looked",
     "compaction_drains": "times that compaction drained per-CPU lists",
     "highatomic_reserved": "pageblocks reserved for HIGHATOMIC",
     "frames_compared": "frames taken from the free lists",
     "same_frame": "of them, where our policy takes the same",
+    "given_compared": "frames taken that had come back since the start",
+    "same_frame_given": "of them, where our policy takes the same",
 }
 FAILURE_LABELS = {"failed": "ours, where the kernel served", "kernel_failed": "the kernel's"}
 CAUSE_LABELS = {
@@ -72,6 +80,7 @@ SCORE_LABELS = (
     ("fallback.ours", "fallbacks, ours"),
     ("fallback.kernel", "fallbacks, the kernel's"),
     ("same_frame.share", "the very frame that the kernel took"),
+    ("same_frame.given.share", "the same, of frames given back since the start"),
     ("unresolved.share", "events not explained"),
     ("events_per_second", "events per second"),
 )

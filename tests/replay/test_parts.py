@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_recording
 
 from pymigrate._core import lib
 from pymigrate.errors import ArgumentError
@@ -17,9 +16,8 @@ from pymigrate.replaying import Policy, score
 from pymigrate.replaying.frames import aligned_blocks, expand
 from pymigrate.replaying.policy import KEYS
 from pymigrate.replaying.scores import free_frames, large_blocks, unusable_index
-from pymigrate.replaying.ticks import SECOND_NS, cpu_ticks, reclaim_spans, seen_ticks
 
-MODULES = ("frames", "scores", "ticks", "start", "policy")
+MODULES = ("frames", "scores", "ticks", "start", "policy", "fidelity")
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -88,39 +86,6 @@ def test_expand_names_every_frame_of_every_block() -> None:
     frames, which = expand(np.array([8, 3]), np.array([2, 0]))
     assert frames.tolist() == [8, 9, 10, 11, 3]
     assert which.tolist() == [0, 0, 0, 0, 1]
-
-
-# ---- ticks ----
-
-
-def test_ticks_are_a_second_apart_and_seen_ones_win() -> None:
-    seen = np.array([2 * SECOND_NS + 50_000_000, 5 * SECOND_NS + 400_000_000])
-    ticks = cpu_ticks(seen, SECOND_NS // 2, 6 * SECOND_NS, phase=0)
-    assert (ticks / SECOND_NS).tolist() == [1.0, 2.05, 3.0, 4.0, 5.0, 6.0]
-
-
-def test_a_burst_of_drains_without_a_free_is_a_tick() -> None:
-    events = tiny_recording().events
-    kind, tid, cpu = events.kind.copy(), events.tid.copy(), events.cpu.copy()
-    kind[10:13] = lib.PM_EV_PCPU_DRAIN  # after an ALLOC of thread 1
-    tid[10:13] = 9
-    kind[20], kind[21] = lib.PM_EV_FREE, lib.PM_EV_PCPU_DRAIN  # a drain that a free caused
-    changed = events.with_columns(kind=kind, tid=tid)
-    assert seen_ticks(changed, 0).tolist() == [int(events.time_ns[10])]
-    cpu[:] = 1
-    assert len(seen_ticks(changed.with_columns(cpu=cpu), 0)) == 0
-
-
-def test_reclaim_lasts_from_the_wake_up_to_the_threads_last_event() -> None:
-    recording = tiny_recording()
-    events = recording.events
-    kind, tid = events.kind.copy(), events.tid.copy()
-    kind[[5, 30]] = lib.PM_EV_KSWAPD_WAKE
-    tid[[5, 8, 30]] = 45
-    changed = type(recording)(**{**vars(recording), "events": events.with_columns(kind=kind, tid=tid)})
-    begin, end = reclaim_spans(changed, 0)
-    assert begin.tolist() == [int(events.time_ns[5]), int(events.time_ns[30])]
-    assert end.tolist() == [int(events.time_ns[8]), int(events.time_ns[30])]
 
 
 # ---- policies ----
