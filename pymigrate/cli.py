@@ -15,6 +15,7 @@ import click
 
 # name -> (module, attribute, one line for the list of commands)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "record": ("pymigrate.recording.record_command", "record_", "Record this machine: events, frames, samples."),
     "import": ("pymigrate.recording.command", "import_", "Turn a kernel's trace into a recording."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
     "compare": ("pymigrate.report.command", "compare", "Replay a recording under two settings, side by side."),
