@@ -330,6 +330,8 @@ def assemble(parts: Parts, *, began: float) -> ImportResult:
         end=end.texts if end is not None else {},
         start_ns=start.text_ns if start is not None else {},
         end_ns=end.text_ns if end is not None else {},
+        end_frame_flags=end.flags if end is not None and len(end.flags) == len(flags) else np.empty(0, np.uint32),
+        end_frame_times=end.times if end is not None and len(end.flags) == len(flags) else FrameTimes.empty(),
         stats={
             "source": {"name": parts.name, "samples_skipped": parts.samples_skipped},
             "parse": parts.parse.to_json(),

@@ -73,6 +73,8 @@ class Recording:
         end: The same at the end.
         start_ns: When each text of `start` was read.
         end_ns: When each text of `end` was read.
+        end_frame_flags: State of each frame at the end, as `frame_flags`; empty where it was not read.
+        end_frame_times: When each frame was read at the end.
         stats: What the import counted: ``parse``, ``resolve``, ``source``.
     """
 
@@ -87,11 +89,15 @@ class Recording:
     end: dict[str, str] = field(default_factory=dict)
     start_ns: dict[str, int] = field(default_factory=dict)
     end_ns: dict[str, int] = field(default_factory=dict)
+    end_frame_flags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    end_frame_times: FrameTimes = field(default_factory=FrameTimes.empty)
     stats: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.frame_mapcount) not in (0, len(self.frame_flags)):
             raise RecordingError("frame_mapcount and frame_flags have different lengths")
+        if len(self.end_frame_flags) not in (0, len(self.frame_flags)):
+            raise RecordingError("end_frame_flags and frame_flags have different lengths")
 
     @property
     def zones(self) -> tuple[ZoneSpan, ...]:

@@ -18,6 +18,8 @@ __all__ = ["Capture"]
 
 PIPE_BYTES = 1 << 20
 POLL_MS = 200
+MARGIN_BYTES = 128 << 20
+"""What may come while the snapshot of the end is read, beyond twice the limit."""
 _SPLICE_MOVE, _SPLICE_NONBLOCK = 1, 2
 
 
@@ -30,12 +32,13 @@ class Capture:
         instance: Whose buffers.
         folder: Where to; the header and the formats are written beside the pages, so that the folder is a spool.
         page_bytes: Size of a page.
-        max_bytes: Above this, `full` is set and `wake_fd` readable; above twice this tracing is stopped. 0: no limit.
+        max_bytes: Above this, `full` is set and `wake_fd` readable; far above it (`cut`)
+            tracing is stopped. 0: no limit.
 
     Attributes:
         bytes: How much was taken.
         full: There was more than `max_bytes`.
-        cut: There was more than twice that, and tracing was stopped.
+        cut: There was more than twice that and `MARGIN_BYTES`, and tracing was stopped.
         error: Why nothing more could be taken: say, the disk is full.
         wake_fd: Becomes readable when the recording is to end.
     """
@@ -139,13 +142,13 @@ class Capture:
             os.write(self._wake_write, b"x")
 
     def _check_size(self) -> None:
-        """Above the limit the caller is told, who ends the recording; until then more is taken, up to twice as much."""
+        """Above the limit the caller is told, who ends the recording; until then more is taken, within bounds."""
         if self._max_bytes == 0 or self.bytes < self._max_bytes:
             return
         if not self.full:
             self.full = True
             os.write(self._wake_write, b"x")
-        if self.bytes >= 2 * self._max_bytes and not self.cut:
+        if self.bytes >= 2 * self._max_bytes + MARGIN_BYTES and not self.cut:
             self.cut = True
             self._instance.stop()
 

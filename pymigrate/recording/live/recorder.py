@@ -226,8 +226,9 @@ def _capture(
         taken.start = take_snapshot(pfn_end() if options.snapshot else 0)
         signals.child = _start(words)
         taken.stopped = _run_until_done(signals.child, sampler, capture, signals, options.sample_every_s)
-        sampler.take()
-        taken.end = take_snapshot(pfn_end() if options.snapshot else 0)
+        if not capture.cut and capture.error is None:
+            sampler.take()
+            taken.end = take_snapshot(pfn_end() if options.snapshot else 0)
         made.stop()
         taken.seconds = time.monotonic() - began
         capture.finish()
@@ -237,7 +238,9 @@ def _capture(
     taken.lost = sum(taken.lost_by_cpu.values())
     taken.bytes = capture.bytes
     if capture.cut:
-        taken.stopped = "twice --max-size before the snapshot of the end was read: tracing ended before it"
+        # What came after the last event tells of another state.
+        taken.end = None
+        taken.stopped = "far above --max-size before the snapshot of the end was read, which is left out"
     if capture.error is not None:
         raise RecordError(f"{folder}: {capture.error.strerror}")
 
