@@ -46,6 +46,7 @@ enum pm_status pm_decode_damage(struct pm_decoder *d, uint64_t offset, const cha
 {
 	struct pm_parse_stats *stats = &d->stats;
 
+	stats->lines++;
 	if (stats->nr_problems < PM_PARSE_NR_PROBLEMS) {
 		stats->problems[stats->nr_problems++] =
 			(struct pm_parse_problem){ .line = stats->lines, .column = offset + 1, .reason = reason };
@@ -225,17 +226,18 @@ enum pm_status pm_decode_record(struct pm_decoder *d, const uint8_t *record, siz
 	const char *reason;
 	uint32_t index;
 
-	d->stats.lines++;
 	if (bytes < d->common.type_offset + 2u)
 		return pm_decode_damage(d, offset, "an event without a type", PM_ERR_SYNTAX);
 	index = d->format_of_id[pm_get16(record + d->common.type_offset)];
 	if (index == 0) {
+		d->stats.lines++;
 		d->stats.other_events++;
 		d->nr_unknown++;
 		return PM_OK;
 	}
 	format = &d->formats[index - 1];
 	if (format->kind < 0) {
+		d->stats.lines++;
 		d->stats.other_events++;
 		format->count++;
 		return PM_OK;
@@ -250,6 +252,7 @@ enum pm_status pm_decode_record(struct pm_decoder *d, const uint8_t *record, siz
 	event.cpu = (uint16_t)cpu;
 	event.tid = tid != NULL ? *tid : pm_get32(record + d->common.pid_offset);
 	pm_columns_push(&d->columns, &event, &d->stats);
+	d->stats.lines++;
 	return PM_OK;
 }
 

@@ -130,7 +130,7 @@ bool pm_decode_event(const struct pm_decoder *d, const struct pm_event_format *f
 /// Decodes one record of a tracer, at `record`, and counts it. The batch must have room.
 enum pm_status pm_decode_record(struct pm_decoder *d, const uint8_t *record, size_t bytes, uint64_t time_ns, uint32_t cpu, const uint32_t *tid,
 				uint64_t offset);
-/// Damage at a byte since the decoder was made: the end in strict mode, counted in lenient mode.
+/// Damage at a byte since the decoder was made: the end in strict mode. Counts the record.
 enum pm_status pm_decode_damage(struct pm_decoder *d, uint64_t offset, const char *reason, enum pm_status status);
 
 /// Frame numbers in PTEs of x86-64: see parse_fields.c.

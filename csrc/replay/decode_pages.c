@@ -29,12 +29,6 @@ static uint64_t offset_of(const struct page_cursor *c, const uint8_t *at)
 	return c->bytes_before + (uint64_t)(at - c->start);
 }
 
-static void mark(struct pm_decoder *d)
-{
-	d->stats.lines++;
-	d->stats.comments++;
-}
-
 /// One event whose data are [data, data + bytes).
 static enum pm_status take_event(struct pm_decoder *d, struct page_cursor *c, const uint8_t *data, size_t bytes)
 {
@@ -49,12 +43,11 @@ static enum pm_status take_event(struct pm_decoder *d, struct page_cursor *c, co
 }
 
 /// A record without an event. `*ret_bytes` gets its length; false: it does not fit.
-static bool skip_mark(struct pm_decoder *d, struct page_cursor *c, uint32_t type, uint64_t delta, size_t *ret_bytes)
+static bool skip_mark(struct page_cursor *c, uint32_t type, uint64_t delta, size_t *ret_bytes)
 {
 	size_t left = (size_t)(c->end - c->at);
 	uint64_t word;
 
-	mark(d);
 	if (type == TYPE_PADDING && delta == 0) {
 		*ret_bytes = left;
 		return true;
@@ -90,8 +83,10 @@ static enum pm_status decode_data(struct pm_decoder *d, struct page_cursor *c)
 		if (left < 4)
 			return pm_decode_damage(d, offset_of(c, c->at), "the data of a page end inside a record", PM_ERR_SYNTAX);
 		if (type >= TYPE_PADDING) {
-			if (!skip_mark(d, c, type, delta, &bytes))
+			if (!skip_mark(c, type, delta, &bytes))
 				return pm_decode_damage(d, offset_of(c, c->at), "padding or a time beyond its page", PM_ERR_SYNTAX);
+			d->stats.lines++;
+			d->stats.comments++;
 			c->at += bytes;
 			continue;
 		}
@@ -133,10 +128,8 @@ static enum pm_status decode_page(struct pm_decoder *d, struct page_cursor *c, c
 	uint32_t commit = pm_get32(page + d->page.commit_offset), bytes = commit & COMMIT_MASK;
 	const uint8_t *data = page + d->page.data_offset;
 
-	if (bytes > room) {
-		d->stats.lines++;
+	if (bytes > room)
 		return pm_decode_damage(d, offset_of(c, page), "a page that says it holds more than a page", PM_ERR_SYNTAX);
-	}
 	if (commit & MISSED_EVENTS)
 		count_lost(d, (commit & MISSED_STORED) && room - bytes >= 8 ? pm_get64(data + bytes) : 1);
 	c->at = data;
@@ -166,7 +159,6 @@ enum pm_status pm_decoder_pages(struct pm_decoder *d, uint32_t cpu, uint32_t pag
 		n -= page_bytes;
 	}
 	if (status == PM_OK && n > 0 && n < page_bytes) {
-		d->stats.lines++;
 		d->stats.truncated = 1;
 		status = pm_decode_damage(d, offset_of(&c, page), "the pages end inside a page", PM_ERR_TRUNCATED);
 		page += n;

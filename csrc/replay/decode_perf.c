@@ -154,10 +154,8 @@ static enum pm_status take_sample(struct pm_decoder *d, const uint8_t *body, siz
 		d->nr_unknown++;
 		return PM_OK;
 	}
-	if (!read_sample(layout, &w, &sample) || sample.cpu > UINT16_MAX) {
-		d->stats.lines++;
+	if (!read_sample(layout, &w, &sample) || sample.cpu > UINT16_MAX)
 		return pm_decode_damage(d, offset, "a sample that is shorter than its layout", PM_ERR_SYNTAX);
-	}
 	return pm_decode_record(d, sample.raw, sample.raw_bytes, sample.time_ns, sample.cpu,
 				(layout->sample_type & SAMPLE_TID) ? &sample.tid : NULL, offset);
 }
@@ -212,15 +210,15 @@ static enum pm_status take_record(struct pm_decoder *d, const uint8_t *record, s
 		return PM_OK;
 	case RECORD_COMPRESSED:
 	case RECORD_COMPRESSED2:
-		take_bookkeeping(d);
-		if (compressed_span(type, record, size, ret))
+		if (compressed_span(type, record, size, ret)) {
+			take_bookkeeping(d);
 			return PM_OK;
+		}
 		return pm_decode_damage(d, offset, "a compressed record that is too short", PM_ERR_SYNTAX);
 	default:
 		take_bookkeeping(d);
 		return PM_OK;
 	}
-	d->stats.lines++;
 	return pm_decode_damage(d, offset, "a record that is too short", PM_ERR_SYNTAX);
 }
 
@@ -251,7 +249,6 @@ enum pm_status pm_decoder_perf(struct pm_decoder *d, const void *bytes, size_t n
 			break;
 		}
 		if (size < 8) {
-			d->stats.lines++;
 			/* Nothing says where the next record begins. */
 			(void)pm_decode_damage(d, before + (uint64_t)(at - start), "a record of less than 8 bytes", PM_ERR_SYNTAX);
 			d->failed = status = PM_ERR_SYNTAX;
