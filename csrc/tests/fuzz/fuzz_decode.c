@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../formats.h"
+#include "tests/formats.h"
 #include "pymigrate.h"
 
 #define HOLD(condition) ((condition) ? (void)0 : abort())
