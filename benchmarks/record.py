@@ -1,7 +1,7 @@
 """What recording costs: `python -m benchmarks.record`, as root.
 
-A load that faults and one that writes and reads files run alone, under `pymigrate record` and under `perf record` of the
-same events, in turns; each times itself. The figures are medians over the rounds of the extra time. Then everything
+A load that faults and one that writes and reads files run alone, under `pymigrate record` and under `perf record` of
+the same events, in turns; each times itself. The figures are medians over the rounds of the extra time. Then everything
 that was recorded is decoded: our own ring-buffer pages, perf.data, and trace.dat where trace-cmd works here.
 """
 

@@ -17,6 +17,7 @@ import click
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "record": ("pymigrate.recording.record_command", "record_", "Record this machine: events, frames, samples."),
     "import": ("pymigrate.recording.command", "import_", "Turn a kernel's trace into a recording."),
+    "export": ("pymigrate.recording.export_command", "export", "Write a recording in the form of another tool."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
     "compare": ("pymigrate.report.command", "compare", "Replay a recording under two settings, side by side."),
 }

@@ -396,7 +396,7 @@ struct pm_events {
 /* ---- parsing: the text of a trace to columns (csrc/replay/parse.c) ---- */
 
 /// The text forms that are read. AUTO settles on one at the first line that tells.
-enum pm_text_format { PM_TEXT_AUTO = 0, PM_TEXT_PERF_SCRIPT = 1, PM_TEXT_TRACE_CMD = 2, PM_TEXT_FTRACE = 3 };
+enum pm_text_format { PM_TEXT_AUTO = 0, PM_TEXT_PERF_SCRIPT = 1, PM_TEXT_TRACE_CMD = 2, PM_TEXT_FTRACE = 3, PM_TEXT_PAGE_OWNER = 4 };
 
 enum {
 	PM_PARSE_NR_PROBLEMS = 16,	 ///< how many damaged lines are remembered with their place

@@ -19,6 +19,7 @@ struct pm_parser {
 	struct pm_parse_stats stats;
 	struct pm_parse_other others[PM_PARSE_NR_OTHERS];
 	struct pm_gfp_memo memo;
+	struct pm_owner owner;
 	char carry[PM_PARSE_LINE_BYTES_MAX];
 };
 
@@ -29,7 +30,7 @@ enum pm_status pm_parser_create(enum pm_text_format format, bool lenient, size_t
 	if (ret == NULL)
 		return PM_ERR_INVAL;
 	*ret = NULL;
-	if (batch == 0 || batch > PM_PARSE_BATCH_MAX || (unsigned int)format > PM_TEXT_FTRACE)
+	if (batch == 0 || batch > PM_PARSE_BATCH_MAX || (unsigned int)format > PM_TEXT_PAGE_OWNER)
 		return PM_ERR_INVAL;
 	parser = calloc(1, sizeof(*parser));
 	if (parser == NULL)
@@ -64,7 +65,8 @@ void pm_parser_destroy(struct pm_parser *parser)
 static void push(struct pm_parser *parser, const struct pm_parsed *event)
 {
 	pm_columns_push(&parser->columns, event, &parser->stats);
-	parser->stats.unsorted += event->time_ns < parser->last_time_ns;
+	/* page_owner goes by frames, not by time. */
+	parser->stats.unsorted += event->time_ns < parser->last_time_ns && parser->format != PM_TEXT_PAGE_OWNER;
 	parser->last_time_ns = event->time_ns;
 }
 
@@ -113,6 +115,13 @@ static enum pm_status damaged(struct pm_parser *parser, size_t column, const cha
 	return status;
 }
 
+static enum pm_line_kind parse_line(struct pm_parser *parser, struct pm_line *line, struct pm_parsed *ret)
+{
+	if (pm_is_owner_line(line))
+		return pm_owner_parse(line, &parser->memo, &parser->owner, ret);
+	return pm_line_parse(line, &parser->memo, ret);
+}
+
 static enum pm_status take_line(struct pm_parser *parser, const char *start, const char *end)
 {
 	struct pm_line line = { .start = start, .end = end, .format = parser->format };
@@ -122,7 +131,7 @@ static enum pm_status take_line(struct pm_parser *parser, const char *start, con
 	if (end > start && end[-1] == '\r')
 		line.end--;
 	parser->stats.lines++;
-	kind = pm_line_parse(&line, &parser->memo, &event);
+	kind = parse_line(parser, &line, &event);
 	if (kind != PM_LINE_DAMAGED)
 		parser->format = line.format;
 	switch (kind) {
@@ -201,6 +210,7 @@ enum pm_status pm_parser_finish(struct pm_parser *parser)
 {
 	struct pm_line line = { .start = parser->carry, .end = parser->carry + parser->carried, .format = parser->format };
 	struct pm_parsed event = { .gfp_unknown = false };
+	struct pm_owner owner;
 	enum pm_line_kind kind;
 
 	if (parser->failed != PM_OK)
@@ -210,7 +220,10 @@ enum pm_status pm_parser_finish(struct pm_parser *parser)
 	if (parser->columns.n == parser->columns.batch)
 		return PM_ERR_BUSY;
 	parser->stats.no_final_newline = 1;
-	kind = pm_line_parse(&line, &parser->memo, &event);
+	/* What is looked at here is parsed again where it is taken. */
+	owner = parser->owner;
+	kind = parse_line(parser, &line, &event);
+	parser->owner = owner;
 	/* `kmem:` is how a name starts, and looks like one. */
 	if (kind == PM_LINE_OTHER && line.end[-1] == ':')
 		kind = PM_LINE_DAMAGED;

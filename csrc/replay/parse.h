@@ -53,6 +53,12 @@ struct pm_gfp_memo {
 	} slots[256];
 };
 
+/// What page_owner said of a block whose frame number comes in the next line.
+struct pm_owner {
+	struct pm_parsed event;
+	bool pending;
+};
+
 uint32_t pm_gfp_memo_parse(struct pm_gfp_memo *memo, const char *text, size_t n, uint32_t *ret_unknown);
 
 /// Finds thread, cpu, time and name. False: `line->at` and `line->reason` say what is missing.
@@ -61,6 +67,11 @@ bool pm_head_parse(struct pm_line *line, struct pm_head *ret);
 bool pm_fields_parse(struct pm_line *line, const char *at, struct pm_gfp_memo *memo, struct pm_parsed *ret);
 /// Parses a whole line.
 enum pm_line_kind pm_line_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_parsed *ret);
+
+/// Whether a line is of page_owner, as far as the format so far and the line tell.
+bool pm_is_owner_line(const struct pm_line *line);
+/// Parses a line of page_owner. A block's first line is a comment; its second one gives the event.
+enum pm_line_kind pm_owner_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_owner *owner, struct pm_parsed *ret);
 
 static inline bool pm_is_digit(char c)
 {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pymigrate.errors import RecordingError
 from pymigrate.gfp import GfpBits
-from pymigrate.recording import perfdata, spool, tracedat
+from pymigrate.recording import perfdata, spool, tracedat, tracker
 from pymigrate.recording.decode import Progress
 from pymigrate.recording.events import Events
 from pymigrate.recording.sections import TraceData
@@ -39,7 +39,7 @@ class SourceEvents:
 
 
 def kind_of(path: Path) -> str:
-    """``"spool"``, ``"trace.dat"``, ``"perf.data"``, ``"tracker"``, ``"page-owner"``, or ``"text"``: of a tracer.
+    """``"spool"``, ``"trace.dat"``, ``"perf.data"``, ``"tracker"``, or ``"text"``: of a tracer or of page_owner.
 
     Raises:
         RecordingError: It is a recording already, or a binary trace within gzip or zstd.
@@ -56,7 +56,7 @@ def kind_of(path: Path) -> str:
             return kind
     if head.startswith(_ZIP_MAGIC):
         raise RecordingError("a recording already: nothing is to be imported", path=str(path))
-    return "text"
+    return "tracker" if tracker.is_tracker(head) else "text"
 
 
 class _Clock:
@@ -109,6 +109,8 @@ def read_events(
         events, parse, data = tracedat.read_trace_dat(path, lenient=lenient, progress=progress)
     elif kind == "perf.data":
         events, parse, data = perfdata.read_perf_data(path, lenient=lenient, progress=progress)
+    elif kind == "tracker":
+        events, parse, data = tracker.read_tracker(path, lenient=lenient)
     else:
         events, parse = parse_trace(
             clock.chunks(path),

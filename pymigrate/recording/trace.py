@@ -16,7 +16,7 @@ from pymigrate.recording.events import COLUMN_DTYPES, Events
 
 __all__ = ["FORMATS", "ParseProblem", "ParseStats", "parse_trace"]
 
-FORMATS: tuple[str, ...] = ("auto", "perf-script", "trace-cmd", "ftrace")
+FORMATS: tuple[str, ...] = ("auto", "perf-script", "trace-cmd", "ftrace", "page-owner")
 """Names of `enum pm_text_format`, by number. Sources that are no text are known by their content alone."""
 
 BATCH = 1 << 16

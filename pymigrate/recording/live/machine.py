@@ -174,6 +174,7 @@ def describe() -> dict[str, Any]:
         "cpus": os.cpu_count() or 1,
         "page_size": os.sysconf("SC_PAGE_SIZE"),
         "clock": "mono",
+        "started_s": round(time.time(), 3),
         "sysctl": {name: value for name in _SYSCTLS if (value := _sysctl(name)) is not None},
         "thp": thp.read_text().strip() if thp.exists() else "",
     }
