@@ -24,7 +24,7 @@ PFN 0x2001 type Movable Block 16 type Movable Flags 0x17fffc0000(referenced|upto
  get_page_from_freelist+0x1b0/0x1f0
  __alloc_pages+0x10/0x20
 
-Page allocated via order 3, mask 0x52c40(GFP_NOIO|__GFP_NOWARN|__GFP_NORETRY|__GFP_COMP), pid 9, ts 5000 ns, free_ts 4000 ns
+Page allocated via order 3, mask 0x52c40(GFP_NOIO|__GFP_NORETRY|__GFP_COMP), pid 9, ts 5000 ns, free_ts 4000 ns
 PFN 8200 type Unmovable Block 16 type Unmovable Flags 0x10200(slab|head)
  new_slab+0x25f/0x3c0
 
