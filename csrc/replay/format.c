@@ -255,13 +255,12 @@ static bool read_format(struct pm_decoder *d, struct pm_text_span text, struct p
 	bool has_id = false;
 
 	*ret = (struct pm_event_format){ .kind = -1 };
-	while (next_line(&rest, &line)) {
+	/* The name and the number come first; most events of a kernel are not used, and nothing more of them is read. */
+	while ((name.at == NULL || !has_id) && next_line(&rest, &line)) {
 		if (name.at == NULL && after(line, "name:", &value) && value.at <= line.at + 6)
 			name = value;
 		else if (!has_id && after(line, "ID:", &value) && value.at <= line.at + 4)
 			has_id = decimal(line, "ID:", PM_DECODE_FORMATS_MAX - 1, &ret->id);
-		else if (after(line, "print fmt:", &value))
-			print = value;
 	}
 	while (name.end > name.at && (name.end[-1] == '\r' || name.end[-1] == ' '))
 		name.end--;
@@ -271,6 +270,10 @@ static bool read_format(struct pm_decoder *d, struct pm_text_span text, struct p
 		return refuse(d, "a format without an ID below 65536");
 	memcpy(ret->name, name.at, (size_t)(name.end - name.at));
 	ret->kind = pm_event_kind_of(name.at, (size_t)(name.end - name.at));
+	while (ret->kind >= 0 && next_line(&rest, &line)) {
+		if (after(line, "print fmt:", &value))
+			print = value;
+	}
 	return ret->kind < 0 || (read_common(d, text, ret) && read_ops(d, text, print, ret));
 }
 
