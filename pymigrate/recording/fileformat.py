@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pymigrate.errors import RecordingError
 from pymigrate.recording.events import COLUMN_DTYPES, EVENT_KINDS, NO_PFN, Events
+from pymigrate.recording.lists import FreeLists
 from pymigrate.recording.recording import InitialAllocations, Recording
 from pymigrate.recording.samples import Samples
 from pymigrate.recording.snapshot import MAX_FRAMES, FrameTimes
@@ -32,6 +33,7 @@ FORMAT_NAME = "pymigrate-recording"
 FORMAT_VERSION = 1
 MAX_META_BYTES = 64 << 20
 MAX_EVENTS = 1 << 31
+_LISTS = ("pfn", "order", "migratetype", "cpu", "zone")
 _COMPRESSIONS = {"deflate": zipfile.ZIP_DEFLATED, "lzma": zipfile.ZIP_LZMA}
 
 Array = NDArray[Any]
@@ -142,6 +144,8 @@ def _pack(recording: Recording) -> dict[str, Array]:
             "end_frames_chunk_begin_ns": times.begin_ns,
             "end_frames_chunk_end_ns": times.end_ns,
         }
+    if recording.lists is not None:
+        arrays |= {f"lists_{name}": getattr(recording.lists, name) for name in _LISTS}
     return {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
 
 
@@ -168,7 +172,7 @@ def _meta(recording: Recording) -> dict[str, Any]:
         "start_ns": recording.start_ns,
         "end_ns": recording.end_ns,
         "stats": recording.stats,
-    }
+    } | ({"lists": {"walks": recording.lists.walks_json()}} if recording.lists is not None else {})
 
 
 def _write_zip(file: IO[bytes], arrays: dict[str, Array], compression: int) -> None:
@@ -243,6 +247,14 @@ _OPTIONAL: dict[str, tuple[tuple[str, ...], int]] = {
     "end_frames_chunk_begin_ns": (("u8",), 1),
     "end_frames_chunk_end_ns": (("u8",), 1),
 }
+# The kernel's own lists: all of these, or none.
+_OPTIONAL_LISTS: dict[str, tuple[tuple[str, ...], int]] = {
+    "lists_pfn": (("u4",), 1),
+    "lists_order": (("u1",), 1),
+    "lists_migratetype": (("u1",), 1),
+    "lists_cpu": (("u2",), 1),
+    "lists_zone": (("u1",), 1),
+}
 # What an event and a frame take in memory once they are unpacked, beside the packed arrays.
 _EVENT_BYTES = 2 * sum(dtype.itemsize for dtype in COLUMN_DTYPES.values())
 _FRAME_BYTES = 16
@@ -263,7 +275,10 @@ class _Reader:
         found = {info.filename: info for info in self.archive.infolist()}
         if len(found) != len(self.archive.infolist()):
             raise self.fail("two members have the same name")
-        schema = _SCHEMA | _OPTIONAL if any(f"{name}.npy" in found for name in _OPTIONAL) else _SCHEMA
+        schema = dict(_SCHEMA)
+        for optional in (_OPTIONAL, _OPTIONAL_LISTS):
+            if any(f"{name}.npy" in found for name in optional):
+                schema |= optional
         for name, (dtypes, dimensions) in schema.items():
             info = found.get(f"{name}.npy")
             if info is None:
@@ -491,6 +506,16 @@ def _load_frame_times(reader: _Reader, prefix: str) -> FrameTimes:
     )
 
 
+def _load_lists(reader: _Reader, meta: dict[str, Any]) -> FreeLists | None:
+    if "lists_pfn" not in reader.headers:
+        return None
+    about = meta.get("lists")
+    if not isinstance(about, dict):
+        raise reader.fail("the metadata have no lists")
+    arrays = {name: reader.array(f"lists_{name}") for name in _LISTS}
+    return FreeLists(**arrays, walks=FreeLists.walks_from_json(about.get("walks")))
+
+
 def _load(reader: _Reader, max_bytes: int) -> Recording:
     reader.read_headers()
     _check_lengths(reader, max_bytes)
@@ -514,6 +539,7 @@ def _load(reader: _Reader, max_bytes: int) -> Recording:
         end_ns=meta["end_ns"],
         stats=meta["stats"],
         end_frame_flags=reader.coded("end_frames_flags") if reader.has_end_frames else np.empty(0, np.uint32),
+        lists=_load_lists(reader, meta),
         end_frame_times=_load_frame_times(reader, "end_frames") if reader.has_end_frames else FrameTimes.empty(),
     )
 

@@ -15,6 +15,7 @@ from pymigrate.gfp import GfpBits
 from pymigrate.recording.decode import Progress
 from pymigrate.recording.detect import SourceEvents, read_events
 from pymigrate.recording.events import NO_PFN, Events
+from pymigrate.recording.lists import FreeLists
 from pymigrate.recording.recording import InitialAllocations, Recording
 from pymigrate.recording.resolve import ResolveStats, resolve_allocations
 from pymigrate.recording.samples import Samples, read_samples
@@ -264,6 +265,7 @@ class Parts:
         samples_skipped: Damaged samples that were passed over.
         meta: What is known of the machine.
         path: The file for messages about `meta`.
+        lists: The kernel's own lists, where they were walked.
     """
 
     name: str
@@ -276,6 +278,7 @@ class Parts:
     samples_skipped: int = 0
     meta: dict[str, Any]
     path: str | None = None
+    lists: FreeLists | None = None
 
 
 def _read_parts(files: _Source, source: SourceEvents, *, lenient: bool, with_end: bool) -> Parts:
@@ -331,6 +334,7 @@ def assemble(parts: Parts, *, began: float) -> ImportResult:
         start_ns=start.text_ns if start is not None else {},
         end_ns=end.text_ns if end is not None else {},
         end_frame_flags=end.flags if end is not None and len(end.flags) == len(flags) else np.empty(0, np.uint32),
+        lists=parts.lists,
         end_frame_times=end.times if end is not None and len(end.flags) == len(flags) else FrameTimes.empty(),
         stats={
             "source": {"name": parts.name, "samples_skipped": parts.samples_skipped},

@@ -140,6 +140,11 @@ def _summary(result: RecordResult, output: Path, *, figures: bool) -> None:
 @click.option(
     "--with-names", is_flag=True, help="Keep thread ids, their names and the command; without it they are left out."
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Walk the kernel's own lists at the start, by BPF; needs clang and libbpf. Inferred where that cannot be.",
+)
 @click.option("--print-commands", is_flag=True, help="Print how to record the same with perf or trace-cmd, and end.")
 @click.option("--figures", is_flag=True, help="Print a line for each figure: figure NAME VALUE UNIT.")
 def record_(
@@ -151,6 +156,7 @@ def record_(
     buffer_bytes: int | None,
     snapshot: bool,
     with_names: bool,
+    exact: bool,
     print_commands: bool,
     figures: bool,
 ) -> int:
@@ -168,6 +174,7 @@ def record_(
         buffer_kib=0 if buffer_bytes is None else max(64, buffer_bytes >> 10),
         with_names=with_names,
         snapshot=snapshot,
+        exact=exact,
     )
     if not words:
         click.echo("recording until Ctrl-C", err=True)

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymigrate.exact.walk import Walker, WalkError, zones_with_memory
 from pymigrate.recording.importer import ImportResult, Parts, assemble
+from pymigrate.recording.lists import FreeLists
 from pymigrate.recording.live.capture import Capture
 from pymigrate.recording.live.machine import Sampler, describe, pfn_end, take_snapshot
 from pymigrate.recording.live.tracefs import (
@@ -53,6 +55,7 @@ class RecordOptions:
         buffer_kib: Ring buffer of each CPU; 0: 16 MiB, less on a small machine.
         with_names: Keep thread ids, their names and the command's words. Otherwise threads are numbered anew.
         snapshot: Read every frame at the start and the end.
+        exact: Walk the kernel's own lists after the start snapshot, by BPF. Left out with a note where that cannot be.
     """
 
     events: tuple[str, ...] = DEFAULT_EVENTS
@@ -61,6 +64,7 @@ class RecordOptions:
     buffer_kib: int = 0
     with_names: bool = False
     snapshot: bool = True
+    exact: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,6 +139,7 @@ class _Taken:
     exit_code: int = 0
     names: dict[int, str] | None = None
     missing: tuple[str, ...] = ()
+    lists: FreeLists | None = None
 
 
 def _buffer_kib(options: RecordOptions) -> int:
@@ -209,7 +214,14 @@ def _thread_names(root: Path) -> dict[int, str]:
 
 
 def _capture(
-    made: Instance, folder: Path, words: Sequence[str], options: RecordOptions, signals: _Signals, taken: _Taken
+    made: Instance,
+    folder: Path,
+    words: Sequence[str],
+    options: RecordOptions,
+    signals: _Signals,
+    taken: _Taken,
+    walker: Walker | None,
+    say: Say,
 ) -> None:
     page_bytes = page_bytes_of((made.root / "events" / "header_page").read_text())
     subbuf = made.folder / "buffer_subbuf_size_kb"
@@ -224,6 +236,8 @@ def _capture(
         began = time.monotonic()
         made.start()
         taken.start = take_snapshot(pfn_end() if options.snapshot else 0)
+        if walker is not None:
+            taken.lists = _walk(walker, say)
         signals.child = _start(words)
         taken.stopped = _run_until_done(signals.child, sampler, capture, signals, options.sample_every_s)
         if not capture.cut and capture.error is None:
@@ -294,8 +308,33 @@ def _make(folder: Path, words: Sequence[str], options: RecordOptions, taken: _Ta
         samples=samples,
         meta=meta,
         path=str(folder),
+        lists=taken.lists,
     )
     return assemble(parts, began=began)
+
+
+def _walk(walker: Walker, say: Say) -> FreeLists | None:
+    try:
+        return walker.walk(zones_with_memory())
+    except WalkError as error:
+        say(f"the order of the free lists will be inferred: {error}")
+        return None
+
+
+@contextmanager
+def _walker(options: RecordOptions, say: Say) -> Iterator[Walker | None]:
+    """The program that walks the lists, where it is wanted and can be had."""
+    if not options.exact:
+        yield None
+        return
+    try:
+        walker = Walker()
+    except WalkError as error:
+        say(f"the order of the free lists will be inferred: {error}")
+        yield None
+        return
+    with walker:
+        yield walker
 
 
 def _record_into(
@@ -308,8 +347,11 @@ def _record_into(
         events, taken.missing = choose_events(root, options.events)
         for event in taken.missing:
             say(f"this kernel has no event {event}: left out")
-        with instance(root, events, buffer_kib=_buffer_kib(options)) as made:
-            _capture(made, folder, words, options, signals, taken)
+        with (
+            _walker(options, say) as walker,
+            instance(root, events, buffer_kib=_buffer_kib(options)) as made,
+        ):
+            _capture(made, folder, words, options, signals, taken, walker, say)
 
 
 def record(
