@@ -2,8 +2,8 @@
 
 A load that faults and one that writes and reads files run alone, under `pymigrate record` and under `perf record` of
 the same events, in turns; each times itself. The figures compare the quickest rounds, so that what else runs on the
-machine counts little; run it on a quiet one all the same. Then what was recorded is decoded: our own ring-buffer pages,
-perf.data, and trace.dat where trace-cmd works here.
+machine counts little; run it on a quiet one all the same. The load's own CPU time is printed beside its time. Then what
+was recorded is decoded: our own ring-buffer pages, perf.data, and trace.dat where trace-cmd works here.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Bench:
         self.program = compile_driver("record_load", with_core=False, flags=["-O2"])
         self.lost = {"record": 0, "perf": 0}
         self.decode: dict[str, list[float]] = {}
+        self.cpu: list[float] = []
         self.options = RecordOptions(events=events, snapshot=False, max_bytes=4 << 30)
 
     def words(self, load: str) -> list[str]:
@@ -45,8 +46,10 @@ class Bench:
         return ["sh", "-c", command, "sh", str(self.program), load, str(self.rounds_of[load]), str(self.folder)]
 
     def seconds(self) -> float:
-        """What the load measured of itself."""
-        return float((self.folder / "seconds").read_text())
+        """What the load measured of itself; its CPU time is kept for later."""
+        wall, cpu = (self.folder / "seconds").read_text().split()
+        self.cpu.append(float(cpu))
+        return float(wall)
 
     def alone(self, load: str) -> float:
         """The load alone."""
@@ -106,20 +109,23 @@ def extra(samples: Samples, name: str) -> float:
     return min(samples[name]) / min(samples["alone"]) - 1
 
 
-def report(load: str, samples: Samples) -> float | None:
+def report(load: str, samples: Samples, cpu: Samples) -> float | None:
     """Prints a load's figures. Returns our extra time by perf's."""
-    ours = extra(samples, "record")
     figure(f"overhead.{load}.alone", min(samples["alone"]), "s")
-    figure(f"overhead.{load}.record", 100 * ours, "%")
+    for name in samples:
+        if name != "alone":
+            figure(f"overhead.{load}.{name}", 100 * extra(samples, name), "%")
+            figure(f"overhead.{load}.{name}.cpu", 100 * extra(cpu, name), "%")
     per_perf = None
-    if "perf" in samples:
-        theirs = extra(samples, "perf")
-        figure(f"overhead.{load}.perf", 100 * theirs, "%")
-        per_perf = ours / theirs if theirs > 0 else None
-        if per_perf is not None:
-            figure(f"overhead.{load}.per_perf", per_perf, "times")
-    rows: list[Sequence[Any]] = [(name, min(values), 100 * extra(samples, name)) for name, values in samples.items()]
-    table(f"The load {load}", ("under", "seconds", "longer by %"), rows)
+    if "perf" in samples and extra(samples, "perf") > 0:
+        per_perf = extra(samples, "record") / extra(samples, "perf")
+        figure(f"overhead.{load}.per_perf", per_perf, "times")
+    if "perf" in cpu and extra(cpu, "perf") > 0:
+        figure(f"overhead.{load}.per_perf.cpu", extra(cpu, "record") / extra(cpu, "perf"), "times")
+    rows: list[Sequence[Any]] = [
+        (name, min(values), 100 * extra(samples, name), 100 * extra(cpu, name)) for name, values in samples.items()
+    ]
+    table(f"The load {load}", ("under", "seconds", "longer by %", "more CPU time by %"), rows)
     return per_perf
 
 
@@ -132,10 +138,11 @@ def measures(bench: Bench, load: str, *, with_perf: bool) -> dict[str, Callable[
 
 
 @click.command()
+@click.option("--load", "loads", type=click.Choice(LOADS), multiple=True, default=LOADS, help="One load only.")
 @click.option("--rounds", default=8, show_default=True, help="How often each is measured.")
 @click.option("--fault-rounds", default=8, show_default=True, help="Times that the fault load maps 64 MiB.")
 @click.option("--io-rounds", default=20, show_default=True, help="Times that the io load writes 32 MiB.")
-def main(rounds: int, fault_rounds: int, io_rounds: int) -> None:
+def main(loads: tuple[str, ...], rounds: int, fault_rounds: int, io_rounds: int) -> None:
     """Measure what recording costs, beside perf record of the same events."""
     began = time.monotonic()
     try:
@@ -149,9 +156,11 @@ def main(rounds: int, fault_rounds: int, io_rounds: int) -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name), events, {"fault": fault_rounds, "io": io_rounds})
-        for load in LOADS:
+        for load in loads:
+            bench.cpu.clear()
             samples = interleave(rounds, measures(bench, load, with_perf=with_perf))
-            per_perf = report(load, samples)
+            cpu = {name: bench.cpu[i :: len(samples)] for i, name in enumerate(samples)}
+            per_perf = report(load, samples, cpu)
             ratios += [per_perf] if per_perf is not None else []
         if shutil.which("trace-cmd") is not None:
             bench.trace_cmd("fault")
