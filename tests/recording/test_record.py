@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pymigrate.recording.record_command import record_
 
 
 @pytest.fixture
-def machine():
+def this_machine():
     needs_tracing()
     with alone():
         before = instances()
@@ -37,7 +38,7 @@ def left_over(folder):
 
 
 @pytest.mark.slow
-def test_a_real_workload_replays_with_an_error_below_one_percent(machine, tmp_path):
+def test_a_real_workload_replays_with_an_error_below_one_percent(this_machine, tmp_path):
     """What CI holds: recorded here, reconstructed, and beside the kernel's own counts."""
     path = tmp_path / "rec.npz"
     result = record(COMMAND, path)
@@ -53,7 +54,7 @@ def test_a_real_workload_replays_with_an_error_below_one_percent(machine, tmp_pa
     assert (recording.end_frame_flags & flag_bit("BUDDY")).any()
 
 
-def test_the_commands_exit_code_is_ours(machine, tmp_path):
+def test_the_commands_exit_code_is_ours(this_machine, tmp_path):
     done = subprocess.run(
         command_line("record", "-o", tmp_path / "rec.npz", "--figures", "--no-snapshot", "--", "sh", "-c", "exit 7"),
         capture_output=True,
@@ -68,7 +69,7 @@ def test_the_commands_exit_code_is_ours(machine, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
-def test_a_signal_ends_the_recording_and_it_is_written(machine, tmp_path, number, code):
+def test_a_signal_ends_the_recording_and_it_is_written(this_machine, tmp_path, number, code):
     process = subprocess.Popen(
         command_line("record", "-o", tmp_path / "rec.npz", "--no-snapshot"), stderr=subprocess.PIPE, text=True
     )
@@ -89,7 +90,7 @@ def wait_for_instance():
     raise AssertionError("the recorder made no instance")
 
 
-def test_sigterm_reaches_the_command(machine, tmp_path):
+def test_sigterm_reaches_the_command(this_machine, tmp_path):
     process = subprocess.Popen(
         command_line("record", "-o", tmp_path / "rec.npz", "--no-snapshot", "sleep", "60"), stderr=subprocess.DEVNULL
     )
@@ -99,7 +100,7 @@ def test_sigterm_reaches_the_command(machine, tmp_path):
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
 
 
-def test_what_a_killed_recorder_left_is_removed_by_the_next_and_can_be_read(machine, tmp_path):
+def test_what_a_killed_recorder_left_is_removed_by_the_next_and_can_be_read(this_machine, tmp_path):
     process = subprocess.Popen(
         command_line("record", "-o", tmp_path / "rec.npz", "--no-snapshot", "sleep", "2"), stderr=subprocess.DEVNULL
     )
@@ -116,7 +117,7 @@ def test_what_a_killed_recorder_left_is_removed_by_the_next_and_can_be_read(mach
     assert len(import_recording(tmp_path / spool).recording.events) >= 0
 
 
-def test_an_exception_of_ours_puts_everything_back(machine, tmp_path, monkeypatch):
+def test_an_exception_of_ours_puts_everything_back(this_machine, tmp_path, monkeypatch):
     import pymigrate.recording.live.recorder as recorder
 
     def fail(*args, **options):
@@ -128,13 +129,13 @@ def test_an_exception_of_ours_puts_everything_back(machine, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_command_that_does_not_exist_is_named(machine, tmp_path):
+def test_a_command_that_does_not_exist_is_named(this_machine, tmp_path):
     with pytest.raises(RecordError, match="no-such-command"):
         record(["no-such-command"], tmp_path / "rec.npz", options=RecordOptions(snapshot=False))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_and_ids_are_left_out_unless_asked_for(machine, tmp_path):
+def test_names_and_ids_are_left_out_unless_asked_for(this_machine, tmp_path):
     options = RecordOptions(snapshot=False)
     anonymous = record([sys.executable, "-c", "bytearray(50 << 20)"], tmp_path / "a.npz", options=options)
     host = anonymous.imported.recording.host
@@ -150,7 +151,7 @@ def test_names_and_ids_are_left_out_unless_asked_for(machine, tmp_path):
     assert host["threads"]
 
 
-def test_lost_events_are_counted(machine, tmp_path):
+def test_lost_events_are_counted(this_machine, tmp_path):
     """The smallest buffers, and a load that fills them faster than anybody reads."""
     options = RecordOptions(snapshot=False, buffer_kib=64)
     load = "import mmap\nfor _ in range(20):\n m = mmap.mmap(-1, 64 << 20); m[::4096] = bytes(16384); m.close()\n"
@@ -163,7 +164,7 @@ def test_lost_events_are_counted(machine, tmp_path):
         assert recording.stats["parse"]["lost_events"] >= counted
 
 
-def test_max_size_ends_the_recording_and_says_so(machine, tmp_path):
+def test_max_size_ends_the_recording_and_says_so(this_machine, tmp_path):
     options = ["--no-snapshot", "--max-size", "64K", "--buffer-size", "512K"]
     load = [sys.executable, "-c", "bytearray(300 << 20); import sys; sys.exit(5)"]
     words = command_line("record", "-o", tmp_path / "rec.npz", *options, "--", *load)
@@ -173,7 +174,7 @@ def test_max_size_ends_the_recording_and_says_so(machine, tmp_path):
     assert Recording.load(tmp_path / "rec.npz").host["record"]["stopped"] == "--max-size"
 
 
-def test_chosen_events_alone_are_recorded(machine, tmp_path):
+def test_chosen_events_alone_are_recorded(this_machine, tmp_path):
     events = ("kmem/mm_page_alloc", "kmem/mm_page_free")
     result = record(["true"], tmp_path / "rec.npz", options=RecordOptions(snapshot=False, events=events))
     kinds = {EVENT_KINDS[kind] for kind in np.unique(result.imported.recording.events.kind)}
@@ -189,6 +190,26 @@ def test_without_tracefs_it_says_what_is_missing_and_what_to_run(monkeypatch, tm
     assert isinstance(result.exception, RecordError)
     assert "no tracefs" in str(result.exception)
     assert "--print-commands" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_root_it_says_so(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("nothing to give up")
+    tmp_path.chmod(0o777)
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from pymigrate.recording.live import RecordError, record\n"
+        "os.chdir(sys.argv[1]); os.setegid(65534); os.seteuid(65534)\n"
+        "try:\n"
+        "    record(['true'], Path('rec.npz'))\n"
+        "except RecordError as error:\n"
+        "    print(error)\n"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "root" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -65,7 +65,11 @@ def tracefs() -> Iterator[Path]:
         RecordError: The kernel has none, or it may not be mounted or read.
     """
     for place in _PLACES:
-        if Path(place, "available_events").exists():
+        try:
+            there = Path(place, "available_events").exists()
+        except PermissionError:
+            raise RecordError(f"{place} may not be read: it needs root, try sudo") from None
+        if there:
             yield Path(place)
             return
     folder = _PLACES[0]
