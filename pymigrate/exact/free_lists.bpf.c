@@ -10,7 +10,7 @@
 
 #define KERNEL __attribute__((preserve_access_index))
 
-enum { ZONES = 5, ORDERS = 11, TYPES = 8, ENTRIES_MAX = 1 << 22, STEPS_MAX = 1 << 22, CPUS_MAX = 256, PCP_LISTS_MAX = 32 };
+enum { ZONES = 5, ORDERS = 11, TYPES = 8, ENTRIES_MAX = 1 << 22, STEPS_MAX = 1 << 22, PCP_STEPS_MAX = 1 << 17, CPUS_MAX = 256, PCP_LISTS_MAX = 32 };
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -19,10 +19,14 @@ struct list_head {
 	struct list_head *next;
 } KERNEL;
 
+typedef struct {
+	int counter;
+} KERNEL atomic_t;
+
 struct page {
 	struct list_head buddy_list;
 	unsigned long private;
-	unsigned int page_type;
+	atomic_t _refcount;
 } KERNEL;
 
 struct free_area {
@@ -126,6 +130,8 @@ static long step(u32 i, void *context)
 {
 	struct walk *w = context;
 	struct page *page;
+	unsigned long order = 99;
+	int references = 1;
 	u64 pfn, offset;
 	u64 *slot;
 	u32 key;
@@ -139,16 +145,12 @@ static long step(u32 i, void *context)
 		w->broken = 1;
 		return 1;
 	}
-	if (w->free) {
-		unsigned int type = 0;
-		unsigned long order = 99;
-
-		bpf_core_read(&type, sizeof(type), &page->page_type);
-		bpf_core_read(&order, sizeof(order), &page->private);
-		if (order != w->order) {
-			w->broken = 1;
-			return 1;
-		}
+	/* A page that left the list under the walk would lead it astray: nobody may have a reference to a page of these lists. */
+	bpf_core_read(&references, sizeof(references), &page->_refcount.counter);
+	bpf_core_read(&order, sizeof(order), &page->private);
+	if (references != 0 || (w->free && order != w->order)) {
+		w->broken = 1;
+		return 1;
 	}
 	key = w->c->n;
 	slot = bpf_map_lookup_elem(&entries, &key);
@@ -168,7 +170,7 @@ static void walk_list(struct control *c, struct walk *w, u64 head)
 	w->at = peek(head);
 	w->broken = 0;
 	if (w->at != 0)
-		bpf_loop(STEPS_MAX, step, w, 0);
+		bpf_loop(w->free ? STEPS_MAX : PCP_STEPS_MAX, step, w, 0);
 }
 
 struct lists {
