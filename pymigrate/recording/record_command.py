@@ -125,7 +125,7 @@ def _summary(result: RecordResult, output: Path, *, figures: bool) -> None:
     metavar="SIZE",
     default="1G",
     show_default=True,
-    help="End the recording when it has taken so many bytes of trace; making it takes six times that of memory.",
+    help="End the recording when it has taken so many bytes of trace; making it takes four times that of memory.",
 )
 @click.option(
     "--buffer-size",

@@ -50,7 +50,7 @@ class RecordOptions:
     Attributes:
         events: SYSTEM/EVENT each.
         sample_every_s: Seconds between samples of the kernel's counters.
-        max_bytes: Most bytes of ring-buffer pages; above it the recording ends. A byte of them costs about six of
+        max_bytes: Most bytes of ring-buffer pages; above it the recording ends. A byte of them costs about four of
             memory at the end.
         buffer_kib: Ring buffer of each CPU; 0: 16 MiB, less on a small machine.
         with_names: Keep thread ids, their names and the command's words. Otherwise threads are numbered anew.
