@@ -33,6 +33,7 @@ from pymigrate.recording.live.tracefs import (
     remove_stale,
     tracefs,
 )
+from pymigrate.recording.proctext import parse_counters
 from pymigrate.recording.samples import read_samples
 from pymigrate.recording.snapshot import Snapshot
 from pymigrate.recording.spool import page_bytes_of, read_spool
@@ -51,7 +52,7 @@ class RecordOptions:
         events: SYSTEM/EVENT each.
         sample_every_s: Seconds between samples of the kernel's counters.
         max_bytes: Most bytes of ring-buffer pages; above it the recording ends. A byte of them costs about four of
-            memory at the end.
+            memory at the end. 0: 1 GiB, or an eighth of the available memory where that is less.
         buffer_kib: Ring buffer of each CPU; 0: 16 MiB, less on a small machine.
         with_names: Keep thread ids, their names and the command's words. Otherwise threads are numbered anew.
         snapshot: Read every frame at the start and the end.
@@ -60,7 +61,7 @@ class RecordOptions:
 
     events: tuple[str, ...] = DEFAULT_EVENTS
     sample_every_s: float = 0.1
-    max_bytes: int = 1 << 30
+    max_bytes: int = 0
     buffer_kib: int = 0
     with_names: bool = False
     snapshot: bool = True
@@ -149,6 +150,13 @@ def _buffer_kib(options: RecordOptions) -> int:
     return max(1024, min(BUFFER_KIB_MAX, memory_kib // 64 // (os.cpu_count() or 1)))
 
 
+def _max_bytes(options: RecordOptions) -> int:
+    if options.max_bytes:
+        return options.max_bytes
+    available_kib = parse_counters(Path("/proc/meminfo").read_text()).get("MemAvailable", 8 << 20)
+    return min(1 << 30, max(16 << 20, available_kib * 1024 // 8))
+
+
 def _run_until_done(
     child: subprocess.Popen[bytes] | None, sampler: Sampler, capture: Capture, signals: _Signals, every_s: float
 ) -> str:
@@ -230,7 +238,7 @@ def _capture(
     (folder / "tracefs").mkdir()
     (folder / "meta.json").write_text(json.dumps(describe()))
     with (
-        Capture(made, folder / "tracefs", page_bytes=page_bytes, max_bytes=options.max_bytes) as capture,
+        Capture(made, folder / "tracefs", page_bytes=page_bytes, max_bytes=_max_bytes(options)) as capture,
         Sampler(folder / "samples.jsonl") as sampler,
     ):
         began = time.monotonic()
