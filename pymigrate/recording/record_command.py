@@ -123,9 +123,8 @@ def _summary(result: RecordResult, output: Path, *, figures: bool) -> None:
     "max_bytes",
     callback=_size,
     metavar="SIZE",
-    default="1G",
-    show_default=True,
-    help="End the recording when it has taken so many bytes of trace; making it takes four times that of memory.",
+    help="End the recording when it has taken so many bytes of trace; making it takes four times that of memory.  "
+    "[default: 1G, at most an eighth of the available memory]",
 )
 @click.option(
     "--buffer-size",
@@ -152,7 +151,7 @@ def record_(
     output: Path,
     events: tuple[str, ...],
     sample_every_s: float,
-    max_bytes: int,
+    max_bytes: int | None,
     buffer_bytes: int | None,
     snapshot: bool,
     with_names: bool,
@@ -170,7 +169,7 @@ def record_(
     options = RecordOptions(
         events=events,
         sample_every_s=sample_every_s,
-        max_bytes=max_bytes,
+        max_bytes=max_bytes or 0,
         buffer_kib=0 if buffer_bytes is None else max(64, buffer_bytes >> 10),
         with_names=with_names,
         snapshot=snapshot,

@@ -39,7 +39,7 @@ def why_not() -> str:
         return "recording needs /proc/kpageflags"
     try:
         with tracefs() as root:
-            folder = root / "instances" / f"pymigrate-test-{os.getpid()}"
+            folder = root / "instances" / f"test-of-pymigrate-{os.getpid()}"
             folder.mkdir()
             folder.rmdir()
     except (RecordError, OSError) as error:
