@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import ctypes.util
 import mmap
 import os
 import platform
@@ -29,6 +29,7 @@ ENTRIES_MAX = 1 << 22
 ZONES = 5
 # struct control of the program.
 _NODE, _VMEMMAP, _PAGE_BYTES, _WANTED, _UNLOCKED, _CPUS, _N, _ZONES_AT, _ZONE_BYTES = 0, 8, 16, 20, 24, 28, 40, 48, 32
+_STIR_BYTES = 32 << 20
 _LIBRARIES = ("libbpf.so.1", "libbpf.so.0", "libbpf.so")
 
 
@@ -80,6 +81,17 @@ def _library() -> Any:
         library.libbpf_set_print(None)
         return library
     raise WalkError("libbpf is missing (Debian: apt-get install libbpf1)")
+
+
+def _stir() -> None:
+    """Makes the allocator take from the free lists of the zone that it prefers.
+
+    A few huge pages, which the per-CPU lists hardly hold; where those are switched off, as many small ones.
+    """
+    with mmap.mmap(-1, _STIR_BYTES) as memory:
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        memory[:: mmap.PAGESIZE] = bytes(_STIR_BYTES // mmap.PAGESIZE)
 
 
 class Walker:
@@ -151,9 +163,12 @@ class Walker:
         """Zones in which something happens are walked by the allocator's own tracepoints, under its lock."""
         links = [self._attach(name) for name in (b"drain", b"locked")]
         try:
-            end = time.monotonic() + wait_s
-            while self._get(_WANTED) and time.monotonic() < end:
+            begin, stirred = time.monotonic(), False
+            while self._get(_WANTED) and time.monotonic() < begin + wait_s:
                 time.sleep(0.002)
+                if not stirred and time.monotonic() > begin + wait_s / 4:
+                    _stir()
+                    stirred = True
         finally:
             for link in links:
                 self._lib.bpf_link__destroy(link)

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from pymigrate.recording.live import DEFAULT_EVENTS, RecordError, RecordOptions, RecordResult, record
-from pymigrate.recording.live.commands import other_ways
+from pymigrate.recording.live.commands import other_ways, short_way
 from pymigrate.recording.live.tracefs import NEEDED_EVENTS
 
 __all__ = ["record_"]
@@ -180,7 +180,8 @@ def record_(
     try:
         result = record(words, output, options=options, say=lambda text: click.echo(f"pymigrate: {text}", err=True))
     except RecordError:
-        click.echo("pymigrate: to record with perf or trace-cmd instead: pymigrate record --print-commands", err=True)
+        click.echo(f"pymigrate: with other tools, as root on the machine in question:\n{short_way(words)}", err=True)
+        click.echo("pymigrate: with frames and samples, too: pymigrate record --print-commands", err=True)
         raise
     _summary(result, output, figures=figures)
     return result.exit_code

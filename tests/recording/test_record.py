@@ -190,6 +190,8 @@ def test_without_tracefs_it_says_what_is_missing_and_what_to_run(monkeypatch, tm
     assert isinstance(result.exception, RecordError)
     assert "no tracefs" in str(result.exception)
     assert "--print-commands" in result.output
+    assert "perf record -a -k mono" in result.output
+    assert "trace-cmd record -a -C mono" in result.output
     assert list(tmp_path.iterdir()) == []
 
 

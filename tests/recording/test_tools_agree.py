@@ -26,7 +26,8 @@ def expect_same(path, text):
     assert len(found.events) == len(expected) > 10_000
     for name, column in expected.columns():
         assert np.array_equal(getattr(found.events, name), column), name
-    assert found.parse.lost_events == found.parse.skipped == found.parse.unknown_gfp == 0
+    # perf may lose events on a busy machine; what it has kept must be the same.
+    assert found.parse.skipped == found.parse.unknown_gfp == 0
 
 
 @pytest.mark.parametrize("options", [(), ("-z",), ("--call-graph", "fp"), ("--weight", "--data", "--phys-data")])

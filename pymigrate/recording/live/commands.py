@@ -5,12 +5,32 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-__all__ = ["other_ways"]
+__all__ = ["other_ways", "short_way"]
 
 
 def _wrapped(words: Sequence[str], per_line: int) -> str:
     rows = [" ".join(words[at : at + per_line]) for at in range(0, len(words), per_line)]
     return " \\\n    ".join(rows)
+
+
+def short_way(words: Sequence[str]) -> str:
+    """The shortest that gives a recording, without frames and samples: by perf, and by trace-cmd.
+
+    Args:
+        words: The command to record; empty: a minute of whatever runs.
+
+    Example:
+        >>> print(short_way(["make"]).splitlines()[1].strip())
+        pymigrate import perf.data -o rec.npz
+    """
+    command = shlex.join(words) if words else "sleep 60"
+    return (
+        "  perf record -a -k mono -m 8M -e 'kmem:mm_page_*' -e 'compaction:mm_*' -e 'migrate:*' "
+        f"-o perf.data -- {command}\n"
+        "    pymigrate import perf.data -o rec.npz\n"
+        f"  trace-cmd record -a -C mono -b 16384 -e kmem -e compaction -e migrate -o trace.dat {command}\n"
+        "    pymigrate import trace.dat -o rec.npz"
+    )
 
 
 def other_ways(events: Sequence[str], words: Sequence[str]) -> str:
@@ -22,7 +42,7 @@ def other_ways(events: Sequence[str], words: Sequence[str]) -> str:
 
     Example:
         >>> print(other_ways(["kmem/mm_page_free"], ["make"]).splitlines()[7])
-        perf record -a -k mono -m 8M -o rec/perf.data \\
+        perf record -a -k mono -m 8M -o rec/perf.data \
     """
     command = shlex.join(words) if words else "sleep 60"
     perf = _wrapped([word for event in events for word in ("-e", event.replace("/", ":"))], 4)
