@@ -166,7 +166,7 @@ def _run_until_done(
     try:
         if pidfd >= 0:
             watched.append(pidfd)
-        due = time.monotonic()
+        due = time.monotonic() + every_s
         while True:
             ready, _, _ = select.select(watched, [], [], max(0.0, due - time.monotonic()))
             if signals.got is not None:
@@ -246,10 +246,12 @@ def _capture(
         taken.start = take_snapshot(pfn_end() if options.snapshot else 0)
         if walker is not None:
             taken.lists = _walk(walker, say)
+        # The first sample is whole and may take a while: before the command, not beside it.
+        sampler.take(whole=True)
         signals.child = _start(words)
         taken.stopped = _run_until_done(signals.child, sampler, capture, signals, options.sample_every_s)
         if not capture.cut and capture.error is None:
-            sampler.take()
+            sampler.take(whole=True)
             taken.end = take_snapshot(pfn_end() if options.snapshot else 0)
         made.stop()
         taken.seconds = time.monotonic() - began
