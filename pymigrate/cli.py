@@ -15,7 +15,9 @@ import click
 
 # name -> (module, attribute, one line for the list of commands)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "record": ("pymigrate.recording.record_command", "record_", "Record this machine: events, frames, samples."),
     "import": ("pymigrate.recording.command", "import_", "Turn a kernel's trace into a recording."),
+    "export": ("pymigrate.recording.export_command", "export", "Write a recording in the form of another tool."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
     "fidelity": ("pymigrate.report.fidelity", "fidelity", "How close a replay comes, and where the rest comes from."),
     "compare": ("pymigrate.report.command", "compare", "Replay a recording under two settings, side by side."),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
+from typing import Any
 
 from pymigrate._core import ffi, lib
+from pymigrate.errors import check
 
-__all__ = ["FrameState", "Gfp", "MigrateType", "Place", "ZoneKind"]
+__all__ = ["FrameState", "Gfp", "GfpBits", "MigrateType", "Place", "ZoneKind"]
 
 
 class Gfp(enum.IntFlag):
@@ -68,6 +71,68 @@ class Gfp(enum.IntFlag):
         if unknown[0]:
             raise ValueError(f"gfp flags {text!r}: {unknown[0]} of them are not known")
         return cls(flags)
+
+
+class GfpBits:
+    """What each bit of a kernel's gfp mask stands for: kernels have numbered them differently.
+
+    Example:
+        >>> GfpBits.of_version("4.14").parse("0x14000c0") == Gfp.KERNEL
+        True
+        >>> GfpBits.of_version("6.1").parse("0xcc0") == Gfp.KERNEL
+        True
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        """A `struct pm_gfp_bits *`."""
+
+    @classmethod
+    def of_version(cls, version: str) -> GfpBits:
+        """The layout of a kernel's version, from 4.5 on. Bits that depend on its configuration (24 and up) are unknown.
+
+        Args:
+            version: Such as ``"5.15"`` or ``"6.1.0-18-amd64"``.
+
+        Raises:
+            ValueError: It is no version, or older than 4.5.
+        """
+        match = re.match(r"(\d{1,3})\.(\d{1,3})", version)
+        raw = ffi.new("struct pm_gfp_bits *")
+        if match is None or lib.pm_gfp_bits_of_version(int(match[1]), int(match[2]), raw) != lib.PM_OK:
+            raise ValueError(f"gfp flags of kernel {version!r}: expected a version from 4.5 on, such as 5.15")
+        return cls(raw)
+
+    @classmethod
+    def of_format(cls, text: bytes) -> GfpBits:
+        """The layout that an event's format file gives, as of events/kmem/mm_page_alloc/format.
+
+        Raises:
+            ValueError: The text is no such format.
+        """
+        decoder = ffi.new("struct pm_decoder **")
+        raw = ffi.new("struct pm_gfp_bits *")
+        check(lib.pm_decoder_create(False, lib.PM_DECODE_BATCH_MIN, decoder))
+        try:
+            status = lib.pm_decoder_add_format(decoder[0], text, len(text))
+            if status != lib.PM_OK or lib.pm_decoder_gfp_bits(decoder[0], raw) != lib.PM_OK:
+                raise ValueError("no format file of an event with gfp flags")
+        finally:
+            lib.pm_decoder_destroy(decoder[0])
+        return cls(raw)
+
+    def parse(self, text: str) -> Gfp:
+        """`Gfp.parse` for hexadecimal flags of this kernel.
+
+        Raises:
+            ValueError: A name or a bit is not known.
+        """
+        raw = text.encode()
+        unknown = ffi.new("uint32_t *")
+        flags = lib.pm_gfp_parse_bits(self.raw, raw, len(raw), unknown)
+        if unknown[0]:
+            raise ValueError(f"gfp flags {text!r}: {unknown[0]} of them are not known")
+        return Gfp(flags)
 
 
 class MigrateType(enum.IntEnum):

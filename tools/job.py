@@ -217,6 +217,12 @@ def bench() -> None:
 
 
 @job
+def bench_record() -> None:
+    """What recording costs, beside perf record; as root."""
+    run(sys.executable, "-m", "benchmarks.record")
+
+
+@job
 def wheel() -> None:
     """The abi3 wheel, in dist/."""
     run(sys.executable, "-m", "build", "--wheel")

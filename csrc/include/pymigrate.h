@@ -805,7 +805,7 @@ struct pm_events {
 /* ---- parsing: the text of a trace to columns (csrc/replay/parse.c) ---- */
 
 /// The text forms that are read. AUTO settles on one at the first line that tells.
-enum pm_text_format { PM_TEXT_AUTO = 0, PM_TEXT_PERF_SCRIPT = 1, PM_TEXT_TRACE_CMD = 2, PM_TEXT_FTRACE = 3 };
+enum pm_text_format { PM_TEXT_AUTO = 0, PM_TEXT_PERF_SCRIPT = 1, PM_TEXT_TRACE_CMD = 2, PM_TEXT_FTRACE = 3, PM_TEXT_PAGE_OWNER = 4 };
 
 enum {
 	PM_PARSE_NR_PROBLEMS = 16,	 ///< how many damaged lines are remembered with their place
@@ -1098,6 +1098,81 @@ PM_API size_t pm_reconstruct_operations(const struct pm_reconstruct *r);
 /// or a drain under way is seen whole.
 /// @param delay_ns from the stamp to the read
 PM_API size_t pm_events_seen(const struct pm_events *events, uint64_t t_ns, uint64_t delay_ns);
+
+/* ---- gfp masks as numbers, which depend on the kernel (csrc/replay/gfp_versions.c) ---- */
+
+/// What each bit of a kernel's gfp mask stands for.
+struct pm_gfp_bits {
+	uint64_t known;	    ///< the bits that have a meaning
+	uint32_t flags[64]; ///< enum pm_gfp bits; 0 also for flags on which no placement depends
+};
+
+/// The layout of a kernel's version, from 4.5 on; bits that depend on its configuration are left out. PM_ERR_INVAL: an older version.
+PM_API PM_NODISCARD enum pm_status pm_gfp_bits_of_version(uint32_t major, uint32_t minor, struct pm_gfp_bits *ret);
+/// pm_gfp_parse() with the kernel's own bits for what is hexadecimal.
+PM_API uint32_t pm_gfp_parse_bits(const struct pm_gfp_bits *bits, const char *text, size_t n, uint32_t *ret_unknown);
+/// Hexadecimal flags in a parser's text are of this layout, not of 6.x. Copied. PM_ERR_BUSY: it has parsed lines already.
+PM_API PM_NODISCARD enum pm_status pm_parser_set_gfp_bits(struct pm_parser *parser, const struct pm_gfp_bits *bits);
+
+/* ---- binary traces: format files, ring-buffer pages and perf's records to columns (csrc/replay/decode*.c) ---- */
+
+/// Decodes what a kernel's tracers write, by the kernel's own descriptions of its events. Little-endian 64-bit kernels.
+/// A decoder belongs to one thread at a time.
+struct pm_decoder;
+
+/// Makes a decoder that holds at most `batch` events (PM_DECODE_BATCH_MIN..PM_PARSE_BATCH_MAX).
+/// @param lenient what is damaged is counted and passed over; otherwise the first damage ends the decoding
+enum { PM_DECODE_BATCH_MIN = 16384 };
+PM_API PM_NODISCARD enum pm_status pm_decoder_create(bool lenient, size_t batch, struct pm_decoder **ret);
+/// Frees a decoder; NULL is allowed.
+PM_API void pm_decoder_destroy(struct pm_decoder *d);
+
+/// Adds one event's description, the text of events/SYSTEM/EVENT/format. Events that pymigrate does not use are kept by name. What
+/// the flags and symbols of the used ones mean comes from the text's `print fmt`. A number that is described twice keeps the first.
+/// @return PM_ERR_SYNTAX: no name, no ID, or an event that is used lacks a field; `pm_decoder_problem` says which
+PM_API PM_NODISCARD enum pm_status pm_decoder_add_format(struct pm_decoder *d, const char *text, size_t n);
+/// The description of a ring-buffer page, the text of events/header_page. PM_ERR_SYNTAX.
+PM_API PM_NODISCARD enum pm_status pm_decoder_set_header_page(struct pm_decoder *d, const char *text, size_t n);
+/// What is wrong with the last text that was refused. Static storage.
+PM_API const char *pm_decoder_problem(const struct pm_decoder *d);
+/// The gfp bits as the formats added so far describe them. PM_ERR_INVAL: none does.
+PM_API PM_NODISCARD enum pm_status pm_decoder_gfp_bits(const struct pm_decoder *d, struct pm_gfp_bits *ret);
+
+/// Decodes ring-buffer pages of one CPU, `page_bytes` each (64..65536), in the order in which they were read. Stops early when the
+/// next page might not fit into the batch: then `*ret_used` < n, and the caller drains and goes on there. A last page that is cut is
+/// damage.
+/// @return PM_ERR_SYNTAX, PM_ERR_TRUNCATED: see pm_decoder_stats' last problem; `line` counts events and other records, `column`
+/// the bytes since the decoder was made
+PM_API PM_NODISCARD enum pm_status pm_decoder_pages(struct pm_decoder *d, uint32_t cpu, uint32_t page_bytes, const void *bytes, size_t n, size_t *ret_used);
+
+/// How the samples of a perf.data file are laid out: sample_type and read_format of each of its n events (perf_event_attr), and which
+/// of these each of n_ids ids belongs to. Ids are needed where the layouts differ. PM_ERR_INVAL: an index out of range, or layouts
+/// that differ without an identifier at the start of each sample.
+PM_API PM_NODISCARD enum pm_status pm_decoder_set_perf(struct pm_decoder *d, size_t n, const uint64_t *sample_types, const uint64_t *read_formats,
+	size_t n_ids, const uint64_t *ids, const uint32_t *attr_of_id);
+/// Why pm_decoder_perf() stopped.
+enum pm_perf_stop {
+	PM_PERF_END = 0,	///< nothing is left, or the start of a record that is not whole
+	PM_PERF_FULL = 1,	///< the batch is full: drain and go on
+	PM_PERF_COMPRESSED = 2	///< a compressed record: [pos, pos + size) of the bytes is what zstd made of more records; go on behind it
+};
+struct pm_perf_span {
+	uint32_t stop; ///< enum pm_perf_stop
+	uint64_t pos;
+	uint64_t size;
+};
+/// Decodes records of perf.data's data section; they may end anywhere. `*ret_used` bytes are done; the rest is fed again with what follows.
+PM_API PM_NODISCARD enum pm_status pm_decoder_perf(struct pm_decoder *d, const void *bytes, size_t n, size_t *ret_used, struct pm_perf_span *ret);
+
+/// The columns decoded since the last drain: borrowed until the next call on this decoder. Each CPU's are in order of time; CPUs are
+/// not merged. `allocation` is NULL. Migration PTE events as with pm_parser_columns().
+PM_API void pm_decoder_columns(const struct pm_decoder *d, struct pm_events *ret);
+/// Forgets the columns.
+PM_API void pm_decoder_drain(struct pm_decoder *d);
+/// What was seen so far: `lines` counts records, `comments` those without an event (padding, time marks, perf's bookkeeping).
+PM_API void pm_decoder_stats(const struct pm_decoder *d, struct pm_parse_stats *ret);
+/// The i-th name of events that were passed over, i < nr_others.
+PM_API PM_NODISCARD enum pm_status pm_decoder_other(const struct pm_decoder *d, size_t i, struct pm_parse_other *ret);
 
 /* BINDING-END */
 #ifdef __cplusplus

@@ -1,4 +1,5 @@
 /// The names and bits of allocation flags, as kernels 4.x to 6.x print them.
+#include "replay/gfp.h"
 #include "replay/parse.h"
 
 #define PM_GFP_RECLAIM (PM_GFP_DIRECT_RECLAIM | PM_GFP_KSWAPD_RECLAIM)
@@ -69,47 +70,36 @@ static const struct gfp_name gfp_names[] = {
 	{ "0", 0 },
 };
 
-/// Ours for each bit of a 6.x kernel. Bit 9 is unused there (ATOMIC before); bits from 24 depend on the kernel's configuration.
-static const uint32_t gfp_bits[] = {
-	PM_GFP_DMA, PM_GFP_HIGHMEM, PM_GFP_DMA32, PM_GFP_MOVABLE, PM_GFP_RECLAIMABLE, PM_GFP_HIGH,
-	PM_GFP_IO, PM_GFP_FS, PM_GFP_ZERO, 0, PM_GFP_DIRECT_RECLAIM, PM_GFP_KSWAPD_RECLAIM,
-	PM_GFP_WRITE, PM_GFP_NOWARN, PM_GFP_RETRY_MAYFAIL, PM_GFP_NOFAIL, PM_GFP_NORETRY, PM_GFP_MEMALLOC,
-	PM_GFP_COMP, PM_GFP_NOMEMALLOC, PM_GFP_HARDWALL, PM_GFP_THISNODE, PM_GFP_ACCOUNT, PM_GFP_ZEROTAGS,
-};
-
-static uint32_t gfp_from_bits(uint64_t bits, uint32_t *unknown)
+bool pm_gfp_name(const char *text, size_t n, uint32_t *ret)
 {
-	uint32_t flags = 0;
-
-	for (size_t i = 0; i < sizeof(gfp_bits) / sizeof(gfp_bits[0]); i++) {
-		if (bits >> i & 1)
-			flags |= gfp_bits[i];
+	for (size_t i = 0; i < sizeof(gfp_names) / sizeof(gfp_names[0]); i++) {
+		if (strlen(gfp_names[i].name) == n && memcmp(gfp_names[i].name, text, n) == 0) {
+			*ret = gfp_names[i].flags;
+			return true;
+		}
 	}
-	for (size_t i = sizeof(gfp_bits) / sizeof(gfp_bits[0]); i < 64; i++)
-		*unknown += (uint32_t)(bits >> i & 1);
-	return flags;
+	return false;
 }
 
-static uint32_t gfp_from_name(const char *text, size_t n, uint32_t *unknown)
+static uint32_t gfp_word(const struct pm_gfp_bits *bits, const char *text, size_t n, uint32_t *unknown)
 {
-	uint64_t bits;
+	uint64_t mask;
+	uint32_t flags;
 
-	for (size_t i = 0; i < sizeof(gfp_names) / sizeof(gfp_names[0]); i++) {
-		if (strlen(gfp_names[i].name) == n && memcmp(gfp_names[i].name, text, n) == 0)
-			return gfp_names[i].flags;
-	}
+	if (pm_gfp_name(text, n, &flags))
+		return flags;
 	/* Flags without a name are printed as hexadecimal, alone or after the names. */
 	if (n > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
 		text += 2;
 		n -= 2;
 	}
-	if (pm_scan_hex(text, text + n, &bits) == text + n)
-		return gfp_from_bits(bits, unknown);
+	if (pm_scan_hex(text, text + n, &mask) == text + n)
+		return pm_gfp_translate(bits, mask, unknown);
 	(*unknown)++;
 	return 0;
 }
 
-uint32_t pm_gfp_parse(const char *text, size_t n, uint32_t *ret_unknown)
+uint32_t pm_gfp_parse_bits(const struct pm_gfp_bits *bits, const char *text, size_t n, uint32_t *ret_unknown)
 {
 	const char *end = text + n;
 	uint32_t flags = 0;
@@ -119,12 +109,20 @@ uint32_t pm_gfp_parse(const char *text, size_t n, uint32_t *ret_unknown)
 		const char *bar = n == 0 ? NULL : memchr(text, '|', (size_t)(end - text));
 		const char *stop = bar == NULL ? end : bar;
 
-		flags |= gfp_from_name(text, (size_t)(stop - text), ret_unknown);
+		flags |= gfp_word(bits, text, (size_t)(stop - text), ret_unknown);
 		if (bar == NULL)
 			return flags;
 		text = bar + 1;
 		n = (size_t)(end - text);
 	}
+}
+
+uint32_t pm_gfp_parse(const char *text, size_t n, uint32_t *ret_unknown)
+{
+	struct pm_gfp_bits bits;
+
+	pm_gfp_bits_default(&bits);
+	return pm_gfp_parse_bits(&bits, text, n, ret_unknown);
 }
 
 uint32_t pm_gfp_memo_parse(struct pm_gfp_memo *memo, const char *text, size_t n, uint32_t *ret_unknown)
@@ -133,12 +131,12 @@ uint32_t pm_gfp_memo_parse(struct pm_gfp_memo *memo, const char *text, size_t n,
 	size_t slot;
 
 	if (n < 8 || n > sizeof(memo->slots[0].text))
-		return pm_gfp_parse(text, n, ret_unknown);
+		return pm_gfp_parse_bits(&memo->bits, text, n, ret_unknown);
 	memcpy(&head, text, 8);
 	memcpy(&tail, text + n - 8, 8);
 	slot = (size_t)((head ^ tail * 3 ^ n * 0x9e3779b9u) * 0x9e3779b97f4a7c15u >> 56);
 	if (memo->slots[slot].bytes != n || memcmp(memo->slots[slot].text, text, n) != 0) {
-		memo->slots[slot].value = pm_gfp_parse(text, n, &memo->slots[slot].unknown);
+		memo->slots[slot].value = pm_gfp_parse_bits(&memo->bits, text, n, &memo->slots[slot].unknown);
 		memcpy(memo->slots[slot].text, text, n);
 		memo->slots[slot].bytes = (uint32_t)n;
 	}

@@ -3,26 +3,13 @@
 /// Memory is the batch, one unfinished line and the memo of flags, whatever the length of the text. Lines are parsed where they lie
 /// in the caller's bytes; only a line cut by the end of a feed is copied.
 #include "replay/parse.h"
+#include "replay/gfp.h"
 
 #include <stdlib.h>
 
-struct columns {
-	uint64_t *time_ns;
-	uint32_t *tid;
-	uint32_t *pfn;
-	uint32_t *gfp;
-	uint32_t *arg[3];
-	uint16_t *cpu;
-	uint8_t *kind;
-	int8_t *order;
-	int8_t *migratetype;
-};
-
 /// A parser belongs to one thread at a time: no locks.
 struct pm_parser {
-	struct columns columns;
-	size_t batch;	///< (C)
-	size_t n;	///< events in the columns
+	struct pm_columns columns;
 	size_t carried; ///< bytes of an unfinished line in `carry`
 	size_t dropped; ///< bytes of an unfinished line that is too long, beyond those in `carry`
 	uint64_t last_time_ns;
@@ -32,38 +19,9 @@ struct pm_parser {
 	struct pm_parse_stats stats;
 	struct pm_parse_other others[PM_PARSE_NR_OTHERS];
 	struct pm_gfp_memo memo;
+	struct pm_owner owner;
 	char carry[PM_PARSE_LINE_BYTES_MAX];
 };
-
-static bool columns_init(struct columns *columns, size_t n)
-{
-	columns->time_ns = calloc(n, sizeof(*columns->time_ns));
-	columns->tid = calloc(n, sizeof(*columns->tid));
-	columns->pfn = calloc(n, sizeof(*columns->pfn));
-	columns->gfp = calloc(n, sizeof(*columns->gfp));
-	columns->cpu = calloc(n, sizeof(*columns->cpu));
-	columns->kind = calloc(n, sizeof(*columns->kind));
-	columns->order = calloc(n, sizeof(*columns->order));
-	columns->migratetype = calloc(n, sizeof(*columns->migratetype));
-	for (int i = 0; i < 3; i++)
-		columns->arg[i] = calloc(n, sizeof(*columns->arg[i]));
-	return columns->time_ns && columns->tid && columns->pfn && columns->gfp && columns->cpu && columns->kind && columns->order &&
-	       columns->migratetype && columns->arg[0] && columns->arg[1] && columns->arg[2];
-}
-
-static void columns_deinit(struct columns *columns)
-{
-	free(columns->time_ns);
-	free(columns->tid);
-	free(columns->pfn);
-	free(columns->gfp);
-	free(columns->cpu);
-	free(columns->kind);
-	free(columns->order);
-	free(columns->migratetype);
-	for (int i = 0; i < 3; i++)
-		free(columns->arg[i]);
-}
 
 enum pm_status pm_parser_create(enum pm_text_format format, bool lenient, size_t batch, struct pm_parser **ret)
 {
@@ -72,19 +30,27 @@ enum pm_status pm_parser_create(enum pm_text_format format, bool lenient, size_t
 	if (ret == NULL)
 		return PM_ERR_INVAL;
 	*ret = NULL;
-	if (batch == 0 || batch > PM_PARSE_BATCH_MAX || (unsigned int)format > PM_TEXT_FTRACE)
+	if (batch == 0 || batch > PM_PARSE_BATCH_MAX || (unsigned int)format > PM_TEXT_PAGE_OWNER)
 		return PM_ERR_INVAL;
 	parser = calloc(1, sizeof(*parser));
 	if (parser == NULL)
 		return PM_ERR_NOMEM;
-	if (!columns_init(&parser->columns, batch)) {
+	if (!pm_columns_init(&parser->columns, batch)) {
 		pm_parser_destroy(parser);
 		return PM_ERR_NOMEM;
 	}
-	parser->batch = batch;
 	parser->lenient = lenient;
 	parser->format = format;
+	pm_gfp_bits_default(&parser->memo.bits);
 	*ret = parser;
+	return PM_OK;
+}
+
+enum pm_status pm_parser_set_gfp_bits(struct pm_parser *parser, const struct pm_gfp_bits *bits)
+{
+	if (parser->stats.lines != 0)
+		return PM_ERR_BUSY;
+	parser->memo.bits = *bits;
 	return PM_OK;
 }
 
@@ -92,31 +58,15 @@ void pm_parser_destroy(struct pm_parser *parser)
 {
 	if (parser == NULL)
 		return;
-	columns_deinit(&parser->columns);
+	pm_columns_deinit(&parser->columns);
 	free(parser);
 }
 
 static void push(struct pm_parser *parser, const struct pm_parsed *event)
 {
-	struct columns *columns = &parser->columns;
-	size_t i = parser->n++;
-
-	columns->time_ns[i] = event->time_ns;
-	columns->tid[i] = event->tid;
-	columns->pfn[i] = event->pfn;
-	columns->gfp[i] = event->gfp;
-	columns->arg[0][i] = event->arg[0];
-	columns->arg[1][i] = event->arg[1];
-	columns->arg[2][i] = event->arg[2];
-	columns->cpu[i] = event->cpu;
-	columns->kind[i] = event->kind;
-	columns->order[i] = event->order;
-	columns->migratetype[i] = event->migratetype;
-	parser->stats.events++;
-	parser->stats.unsorted += event->time_ns < parser->last_time_ns;
-	parser->stats.unknown_gfp += event->gfp_unknown;
-	parser->stats.odd_ranges += event->odd_range;
-	parser->stats.undecoded_ptes += event->pte_undecoded;
+	pm_columns_push(&parser->columns, event, &parser->stats);
+	/* page_owner goes by frames, not by time. */
+	parser->stats.unsorted += event->time_ns < parser->last_time_ns && parser->format != PM_TEXT_PAGE_OWNER;
 	parser->last_time_ns = event->time_ns;
 }
 
@@ -165,6 +115,13 @@ static enum pm_status damaged(struct pm_parser *parser, size_t column, const cha
 	return status;
 }
 
+static enum pm_line_kind parse_line(struct pm_parser *parser, struct pm_line *line, struct pm_parsed *ret)
+{
+	if (pm_is_owner_line(line))
+		return pm_owner_parse(line, &parser->memo, &parser->owner, ret);
+	return pm_line_parse(line, &parser->memo, ret);
+}
+
 static enum pm_status take_line(struct pm_parser *parser, const char *start, const char *end)
 {
 	struct pm_line line = { .start = start, .end = end, .format = parser->format };
@@ -174,7 +131,7 @@ static enum pm_status take_line(struct pm_parser *parser, const char *start, con
 	if (end > start && end[-1] == '\r')
 		line.end--;
 	parser->stats.lines++;
-	kind = pm_line_parse(&line, &parser->memo, &event);
+	kind = parse_line(parser, &line, &event);
 	if (kind != PM_LINE_DAMAGED)
 		parser->format = line.format;
 	switch (kind) {
@@ -226,7 +183,7 @@ enum pm_status pm_parser_feed(struct pm_parser *parser, const char *bytes, size_
 	enum pm_status status = parser->failed;
 
 	*ret_used = 0;
-	while (status == PM_OK && at < end && parser->n < parser->batch) {
+	while (status == PM_OK && at < end && parser->columns.n < parser->columns.batch) {
 		const char *newline = memchr(at, '\n', (size_t)(end - at));
 		const char *stop = newline == NULL ? end : newline;
 
@@ -253,16 +210,20 @@ enum pm_status pm_parser_finish(struct pm_parser *parser)
 {
 	struct pm_line line = { .start = parser->carry, .end = parser->carry + parser->carried, .format = parser->format };
 	struct pm_parsed event = { .gfp_unknown = false };
+	struct pm_owner owner;
 	enum pm_line_kind kind;
 
 	if (parser->failed != PM_OK)
 		return parser->failed;
 	if (parser->carried == 0)
 		return PM_OK;
-	if (parser->n == parser->batch)
+	if (parser->columns.n == parser->columns.batch)
 		return PM_ERR_BUSY;
 	parser->stats.no_final_newline = 1;
-	kind = pm_line_parse(&line, &parser->memo, &event);
+	/* What is looked at here is parsed again where it is taken. */
+	owner = parser->owner;
+	kind = parse_line(parser, &line, &event);
+	parser->owner = owner;
 	/* `kmem:` is how a name starts, and looks like one. */
 	if (kind == PM_LINE_OTHER && line.end[-1] == ':')
 		kind = PM_LINE_DAMAGED;
@@ -277,27 +238,12 @@ enum pm_status pm_parser_finish(struct pm_parser *parser)
 
 void pm_parser_columns(const struct pm_parser *parser, struct pm_events *ret)
 {
-	const struct columns *columns = &parser->columns;
-
-	*ret = (struct pm_events){
-		.n = parser->n,
-		.time_ns = columns->time_ns,
-		.tid = columns->tid,
-		.cpu = columns->cpu,
-		.kind = columns->kind,
-		.order = columns->order,
-		.migratetype = columns->migratetype,
-		.pfn = columns->pfn,
-		.gfp = columns->gfp,
-		.arg0 = columns->arg[0],
-		.arg1 = columns->arg[1],
-		.arg2 = columns->arg[2],
-	};
+	pm_columns_view(&parser->columns, ret);
 }
 
 void pm_parser_drain(struct pm_parser *parser)
 {
-	parser->n = 0;
+	parser->columns.n = 0;
 }
 
 void pm_parser_stats(const struct pm_parser *parser, struct pm_parse_stats *ret)

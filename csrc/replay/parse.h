@@ -9,25 +9,7 @@
 #include <string.h>
 
 #include "pymigrate.h"
-
-/// A value that an event did not carry: an optional field of older or newer kernels.
-#define PM_PARSE_ABSENT 0xffffffffu
-
-/// One parsed event, before it goes to the columns.
-struct pm_parsed {
-	uint64_t time_ns;
-	uint32_t tid;
-	uint32_t pfn;
-	uint32_t gfp;
-	uint32_t arg[3];
-	uint16_t cpu;
-	uint8_t kind;
-	int8_t order;
-	int8_t migratetype;
-	bool gfp_unknown;   ///< a flag that the table does not know
-	bool odd_range;	    ///< the range started behind its end: taken as empty
-	bool pte_undecoded; ///< no frame number in the PTE
-};
+#include "replay/columns.h"
 
 /// What a line turned out to be.
 enum pm_line_kind {
@@ -62,6 +44,7 @@ struct pm_head {
 
 /// A direct-mapped memory of the flags seen last: a recording has a few dozen different texts, each up to 150 bytes.
 struct pm_gfp_memo {
+	struct pm_gfp_bits bits; ///< (C) what hexadecimal flags stand for
 	struct {
 		uint32_t bytes;
 		uint32_t value;
@@ -70,16 +53,25 @@ struct pm_gfp_memo {
 	} slots[256];
 };
 
+/// What page_owner said of a block whose frame number comes in the next line.
+struct pm_owner {
+	struct pm_parsed event;
+	bool pending;
+};
+
 uint32_t pm_gfp_memo_parse(struct pm_gfp_memo *memo, const char *text, size_t n, uint32_t *ret_unknown);
 
 /// Finds thread, cpu, time and name. False: `line->at` and `line->reason` say what is missing.
 bool pm_head_parse(struct pm_line *line, struct pm_head *ret);
 /// Parses the fields from `at` on into `ret`, whose kind is set.
 bool pm_fields_parse(struct pm_line *line, const char *at, struct pm_gfp_memo *memo, struct pm_parsed *ret);
-/// The kind of an event by its name without system, or -1.
-int pm_event_kind_of(const char *name, size_t bytes);
 /// Parses a whole line.
 enum pm_line_kind pm_line_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_parsed *ret);
+
+/// Whether a line is of page_owner, as far as the format so far and the line tell.
+bool pm_is_owner_line(const struct pm_line *line);
+/// Parses a line of page_owner. A block's first line is a comment; its second one gives the event.
+enum pm_line_kind pm_owner_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_owner *owner, struct pm_parsed *ret);
 
 static inline bool pm_is_digit(char c)
 {

@@ -2,6 +2,7 @@
 ///
 /// Fields are looked up by name, since their order and their company differ between kernels; the scan starts at the field expected
 /// next, so that text in the usual order takes one comparison a field.
+#include "replay/decode.h"
 #include "replay/parse.h"
 
 enum field_type {
@@ -93,25 +94,6 @@ int pm_event_kind_of(const char *name, size_t bytes)
 	return -1;
 }
 
-/// A word among names; its place is the value. Numbers are taken as they are.
-static bool word_value(struct pm_line *line, const char *at, const char *stop, const char *const *names, size_t n, uint32_t *ret)
-{
-	size_t bytes = (size_t)(stop - at);
-	uint64_t value;
-
-	for (size_t i = 0; i < n; i++) {
-		if (strlen(names[i]) == bytes && memcmp(names[i], at, bytes) == 0) {
-			*ret = (uint32_t)i;
-			return true;
-		}
-	}
-	if (pm_scan_number(at, stop, &value) == stop && value < PM_PARSE_ABSENT) {
-		*ret = (uint32_t)value;
-		return true;
-	}
-	return pm_damage(line, at, "a word that is not known here");
-}
-
 /// enum pm_zone_kind first, then zones that pymigrate has no kind for.
 static const char *const zone_names[] = { "DMA", "DMA32", "Normal", "Movable", "HighMem", "Device" };
 /// Numbered as the kernel's enum compact_result of 4.7 and later; "partial" is what success was called before.
@@ -119,7 +101,51 @@ static const char *const result_names[] = { "not_suitable_zone", "skipped", "def
 					     "complete", "partial_skipped", "contended", "success" };
 static const char *const mode_names[] = { "async", "sync" };
 
-#define WORD(names, out) word_value(line, at, stop, names, sizeof(names) / sizeof((names)[0]), out)
+static bool place_of(const char *const *names, size_t n_names, const char *name, size_t n, uint32_t *ret)
+{
+	for (size_t i = 0; i < n_names; i++) {
+		if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0) {
+			*ret = (uint32_t)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+#define PLACE_OF(names, name, n, ret) place_of(names, sizeof(names) / sizeof((names)[0]), name, n, ret)
+
+bool pm_zone_value(const char *name, size_t n, uint32_t *ret)
+{
+	return PLACE_OF(zone_names, name, n, ret);
+}
+
+bool pm_result_value(const char *name, size_t n, uint32_t *ret)
+{
+	if (n == 7 && memcmp(name, "partial", 7) == 0) {
+		*ret = 8;
+		return true;
+	}
+	return PLACE_OF(result_names, name, n, ret);
+}
+
+static bool mode_value(const char *name, size_t n, uint32_t *ret)
+{
+	return PLACE_OF(mode_names, name, n, ret);
+}
+
+/// A word that stands for a value. Numbers are taken as they are.
+static bool read_word(struct pm_line *line, const char *at, const char *stop, bool (*value_of)(const char *, size_t, uint32_t *), uint32_t *ret)
+{
+	uint64_t value;
+
+	if (value_of(at, (size_t)(stop - at), ret))
+		return true;
+	if (pm_scan_number(at, stop, &value) == stop && value < PM_PARSE_ABSENT) {
+		*ret = (uint32_t)value;
+		return true;
+	}
+	return pm_damage(line, at, "a word that is not known here");
+}
 
 static bool number(struct pm_line *line, const char *at, const char *stop, uint64_t max, uint64_t *ret)
 {
@@ -198,7 +224,7 @@ static bool read_range(struct pm_line *line, const char **at, struct pm_parsed *
 /// Frame numbers in a PTE of x86-64. A migration entry keeps its frame number where a swap entry keeps its offset: since 4.18
 /// inverted, from bit 9 on (below the five bits of the type, whose two highest are set for migration entries); before that as it
 /// is, from bit 14 on. The 34 bits of a frame number are followed by young and dirty bits.
-static uint32_t pfn_of_set_pte(uint64_t pte)
+uint32_t pm_pfn_of_set_pte(uint64_t pte)
 {
 	uint64_t pfn = pte >> 62 == 3 ? ~pte >> 9 & ((1ull << 34) - 1) : pte >> 14;
 
@@ -208,14 +234,14 @@ static uint32_t pfn_of_set_pte(uint64_t pte)
 }
 
 /// A present PTE has its frame number in bits 12..51. PROT_NONE ones (bit 0 clear, bit 8 set) are stored inverted since 4.18.
-static uint32_t pfn_of_remove_pte(uint64_t pte)
+uint32_t pm_pfn_of_remove_pte(uint64_t pte)
 {
 	const uint64_t mask = (1ull << 40) - 1;
 	uint64_t pfn = pte >> 12 & mask;
 
 	if (!(pte & 1)) {
 		if (!(pte & 0x100))
-			return pfn_of_set_pte(pte);
+			return pm_pfn_of_set_pte(pte);
 		if (pfn > mask >> 1)
 			pfn = ~pte >> 12 & mask;
 	}
@@ -235,7 +261,7 @@ static bool read_hex(struct pm_line *line, const char *at, const char *stop, str
 		ret->arg[1] = (uint32_t)(value >> 44);
 		return true;
 	}
-	ret->pfn = type == FIELD_SET_PTE ? pfn_of_set_pte(value) : pfn_of_remove_pte(value);
+	ret->pfn = type == FIELD_SET_PTE ? pm_pfn_of_set_pte(value) : pm_pfn_of_remove_pte(value);
 	ret->pte_undecoded = ret->pfn == PM_NO_PFN32;
 	return true;
 }
@@ -303,15 +329,11 @@ static bool read_value(struct pm_line *line, const char *at, const char *stop, c
 		ret->gfp_unknown = unknown != 0;
 		return true;
 	case FIELD_ZONE:
-		return WORD(zone_names, &ret->arg[field->arg]);
+		return read_word(line, at, stop, pm_zone_value, &ret->arg[field->arg]);
 	case FIELD_MODE:
-		return WORD(mode_names, &ret->arg[field->arg]);
+		return read_word(line, at, stop, mode_value, &ret->arg[field->arg]);
 	case FIELD_RESULT:
-		if (stop - at == 7 && memcmp(at, "partial", 7) == 0) {
-			ret->arg[field->arg] = 8;
-			return true;
-		}
-		return WORD(result_names, &ret->arg[field->arg]);
+		return read_word(line, at, stop, pm_result_value, &ret->arg[field->arg]);
 	case FIELD_ADDR:
 	case FIELD_SET_PTE:
 	case FIELD_REMOVE_PTE:

@@ -81,19 +81,6 @@ static bool is_comment(struct pm_line *line)
 	return pm_skip_blanks(at, line->end) == line->end || *at == '#' || is_header(line);
 }
 
-static void clear(struct pm_parsed *ret, const struct pm_head *head, int kind)
-{
-	*ret = (struct pm_parsed){ .time_ns = head->time_ns, .tid = head->tid, .cpu = head->cpu, .kind = (uint8_t)kind };
-	ret->order = -1;
-	ret->migratetype = -1;
-	ret->pfn = PM_NO_PFN32;
-	if (kind == PM_EV_FREE_BATCHED)
-		ret->order = 0;
-	/* What these kinds may lack, depending on the kernel's version. */
-	if (kind == PM_EV_ZONE_LOCKED || kind == PM_EV_TRY_TO_COMPACT || kind == PM_EV_KCOMPACTD_WAKE)
-		ret->arg[0] = PM_PARSE_ABSENT;
-}
-
 enum pm_line_kind pm_line_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_parsed *ret)
 {
 	struct pm_head head;
@@ -128,6 +115,9 @@ enum pm_line_kind pm_line_parse(struct pm_line *line, struct pm_gfp_memo *memo, 
 	kind = pm_event_kind_of(line->name, line->name_bytes);
 	if (kind < 0)
 		return PM_LINE_OTHER;
-	clear(ret, &head, kind);
+	pm_parsed_clear(ret, kind);
+	ret->time_ns = head.time_ns;
+	ret->tid = head.tid;
+	ret->cpu = head.cpu;
 	return pm_fields_parse(line, head.colon + 1, memo, ret) ? PM_LINE_EVENT : PM_LINE_DAMAGED;
 }

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pymigrate.gfp import GfpBits
 from pymigrate.recording.importer import ImportResult, import_recording
+from pymigrate.recording.live.tracefs import tracefs
 from pymigrate.recording.trace import FORMATS
 
 __all__ = ["import_"]
@@ -111,6 +113,20 @@ def _figures(result: ImportResult) -> None:
         click.echo(f"figure unresolved.{cause} {count} events")
 
 
+def _gfp_bits(ctx: click.Context, param: click.Parameter, value: str | None) -> GfpBits | None:
+    if value is None:
+        return None
+    try:
+        if value == "running":
+            with tracefs() as root:
+                return GfpBits.of_format((root / "events/kmem/mm_page_alloc/format").read_bytes())
+        if Path(value).is_file():
+            return GfpBits.of_format(Path(value).read_bytes())
+        return GfpBits.of_version(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
 _FILE = click.Path(exists=True, path_type=Path)
 
 
@@ -152,6 +168,14 @@ _FILE = click.Path(exists=True, path_type=Path)
     show_default=True,
     help="lzma is smaller and slower.",
 )
+@click.option(
+    "--gfp",
+    "gfp_bits",
+    callback=_gfp_bits,
+    metavar="KERNEL",
+    help="What hexadecimal gfp flags in a text mean: those of a kernel's version (5.15), of the running kernel "
+    "(running), or of a format file of an event (its path). [default: 6.x]",
+)
 @click.option("--figures", is_flag=True, help="Print a line for each figure: figure NAME VALUE UNIT.")
 def import_(
     source: Path,
@@ -163,12 +187,15 @@ def import_(
     from_s: float | None,
     until_s: float | None,
     compression: str,
+    gfp_bits: GfpBits | None,
     figures: bool,
 ) -> None:
     """Turn a kernel's trace into a recording.
 
-    SOURCE is a folder with events*.txt and, beside it, start/, end/, samples.jsonl and meta.json; or a file of events
-    alone, as printed by perf script, trace-cmd report or ftrace. Every file may be plain, gzip or zstd.
+    SOURCE is a folder with a source of events and, beside it, start/, end/, samples.jsonl and meta.json; or a source
+    of events alone. What it is follows from its content: the text of perf script, trace-cmd report, ftrace or
+    page_owner (plain, gzip or zstd), trace.dat, perf.data, the JSON of plot-fragmentation's tracker, or a folder of
+    ring-buffer pages as pymigrate record leaves it when it is killed.
     """
     if until_s is not None and from_s is not None and until_s < from_s:
         raise click.BadParameter("is before --from", param_hint="--until")
@@ -181,6 +208,7 @@ def import_(
             lenient=lenient,
             from_s=from_s,
             until_s=until_s,
+            gfp_bits=gfp_bits,
             progress=progress,
         )
     result.recording.save(output, compression=compression)

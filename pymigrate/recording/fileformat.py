@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pymigrate.errors import RecordingError
 from pymigrate.recording.events import COLUMN_DTYPES, EVENT_KINDS, NO_PFN, Events
+from pymigrate.recording.lists import FreeLists
 from pymigrate.recording.recording import InitialAllocations, Recording
 from pymigrate.recording.samples import Samples
 from pymigrate.recording.snapshot import MAX_FRAMES, FrameTimes
@@ -32,6 +33,7 @@ FORMAT_NAME = "pymigrate-recording"
 FORMAT_VERSION = 1
 MAX_META_BYTES = 64 << 20
 MAX_EVENTS = 1 << 31
+_LISTS = ("pfn", "order", "migratetype", "cpu", "zone")
 _COMPRESSIONS = {"deflate": zipfile.ZIP_DEFLATED, "lzma": zipfile.ZIP_LZMA}
 
 Array = NDArray[Any]
@@ -134,6 +136,16 @@ def _pack(recording: Recording) -> dict[str, Array]:
         "initial_order": recording.initial.order,
         **_pack_samples(recording.samples),
     }
+    if len(recording.end_frame_flags):
+        times = recording.end_frame_times
+        arrays |= _codes(recording.end_frame_flags, "end_frames_flags")
+        arrays |= {
+            "end_frames_chunk_first_pfn": times.first_pfn,
+            "end_frames_chunk_begin_ns": times.begin_ns,
+            "end_frames_chunk_end_ns": times.end_ns,
+        }
+    if recording.lists is not None:
+        arrays |= {f"lists_{name}": getattr(recording.lists, name) for name in _LISTS}
     return {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
 
 
@@ -160,7 +172,7 @@ def _meta(recording: Recording) -> dict[str, Any]:
         "start_ns": recording.start_ns,
         "end_ns": recording.end_ns,
         "stats": recording.stats,
-    }
+    } | ({"lists": {"walks": recording.lists.walks_json()}} if recording.lists is not None else {})
 
 
 def _write_zip(file: IO[bytes], arrays: dict[str, Array], compression: int) -> None:
@@ -227,6 +239,22 @@ _SCHEMA: dict[str, tuple[tuple[str, ...], int]] = {
     "samples_blocks_by_type": (("u4",), 3),
     "samples_vmstat": (("i8",), 2),
 }
+# The frames at the end: all of these, or none.
+_OPTIONAL: dict[str, tuple[tuple[str, ...], int]] = {
+    "end_frames_flags_values": (("u4",), 1),
+    "end_frames_flags_code": (_U, 1),
+    "end_frames_chunk_first_pfn": (("u4",), 1),
+    "end_frames_chunk_begin_ns": (("u8",), 1),
+    "end_frames_chunk_end_ns": (("u8",), 1),
+}
+# The kernel's own lists: all of these, or none.
+_OPTIONAL_LISTS: dict[str, tuple[tuple[str, ...], int]] = {
+    "lists_pfn": (("u4",), 1),
+    "lists_order": (("u1",), 1),
+    "lists_migratetype": (("u1",), 1),
+    "lists_cpu": (("u2",), 1),
+    "lists_zone": (("u1",), 1),
+}
 # What an event and a frame take in memory once they are unpacked, beside the packed arrays.
 _EVENT_BYTES = 2 * sum(dtype.itemsize for dtype in COLUMN_DTYPES.values())
 _FRAME_BYTES = 16
@@ -247,7 +275,11 @@ class _Reader:
         found = {info.filename: info for info in self.archive.infolist()}
         if len(found) != len(self.archive.infolist()):
             raise self.fail("two members have the same name")
-        for name, (dtypes, dimensions) in _SCHEMA.items():
+        schema = dict(_SCHEMA)
+        for optional in (_OPTIONAL, _OPTIONAL_LISTS):
+            if any(f"{name}.npy" in found for name in optional):
+                schema |= optional
+        for name, (dtypes, dimensions) in schema.items():
             info = found.get(f"{name}.npy")
             if info is None:
                 raise self.fail(f"the array {name} is missing: not a recording, or a damaged one")
@@ -276,6 +308,11 @@ class _Reader:
     def length(self, name: str) -> int:
         return self.headers[name][0][0]
 
+    @property
+    def has_end_frames(self) -> bool:
+        """Whether the frames at the end are there."""
+        return "end_frames_flags_code" in self.headers
+
     def same_length(self, n: int, *names: str) -> None:
         for name in names:
             if self.length(name) != n:
@@ -283,7 +320,8 @@ class _Reader:
 
     def bytes_needed(self) -> int:
         packed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self.headers.values())
-        return packed + self.length("events_kind") * _EVENT_BYTES + self.length("frames_flags_code") * _FRAME_BYTES
+        frames = self.length("frames_flags_code") * (2 if self.has_end_frames else 1)
+        return packed + self.length("events_kind") * _EVENT_BYTES + frames * _FRAME_BYTES
 
     def array(self, name: str) -> Array:
         shape, dtype = self.headers[name]
@@ -314,6 +352,10 @@ def _check_lengths(reader: _Reader, max_bytes: int) -> None:
     reader.same_length(chunks, "frames_chunk_begin_ns", "frames_chunk_end_ns")
     reader.same_length(reader.length("initial_pfn"), "initial_order")
     frames = reader.length("frames_flags_code")
+    if reader.has_end_frames:
+        reader.same_length(frames, "end_frames_flags_code")
+        chunks = reader.length("end_frames_chunk_first_pfn")
+        reader.same_length(chunks, "end_frames_chunk_begin_ns", "end_frames_chunk_end_ns")
     if reader.length("frames_mapcount"):
         reader.same_length(frames, "frames_mapcount")
     if n >= MAX_EVENTS or frames > MAX_FRAMES or reader.length("meta") > MAX_META_BYTES:
@@ -456,6 +498,24 @@ def _load_samples(reader: _Reader, meta: dict[str, Any]) -> Samples:
     return samples
 
 
+def _load_frame_times(reader: _Reader, prefix: str) -> FrameTimes:
+    return FrameTimes(
+        first_pfn=reader.array(f"{prefix}_chunk_first_pfn"),
+        begin_ns=reader.array(f"{prefix}_chunk_begin_ns"),
+        end_ns=reader.array(f"{prefix}_chunk_end_ns"),
+    )
+
+
+def _load_lists(reader: _Reader, meta: dict[str, Any]) -> FreeLists | None:
+    if "lists_pfn" not in reader.headers:
+        return None
+    about = meta.get("lists")
+    if not isinstance(about, dict):
+        raise reader.fail("the metadata have no lists")
+    arrays = {name: reader.array(f"lists_{name}") for name in _LISTS}
+    return FreeLists(**arrays, walks=FreeLists.walks_from_json(about.get("walks")))
+
+
 def _load(reader: _Reader, max_bytes: int) -> Recording:
     reader.read_headers()
     _check_lengths(reader, max_bytes)
@@ -465,11 +525,7 @@ def _load(reader: _Reader, max_bytes: int) -> Recording:
         events=_load_events(reader, meta),
         frame_flags=reader.coded("frames_flags"),
         frame_mapcount=mapcount,
-        frame_times=FrameTimes(
-            first_pfn=reader.array("frames_chunk_first_pfn"),
-            begin_ns=reader.array("frames_chunk_begin_ns"),
-            end_ns=reader.array("frames_chunk_end_ns"),
-        ),
+        frame_times=_load_frame_times(reader, "frames"),
         samples=_load_samples(reader, meta),
         initial=InitialAllocations(
             first_id=meta["events"]["allocations"],
@@ -482,6 +538,9 @@ def _load(reader: _Reader, max_bytes: int) -> Recording:
         start_ns=meta["start_ns"],
         end_ns=meta["end_ns"],
         stats=meta["stats"],
+        end_frame_flags=reader.coded("end_frames_flags") if reader.has_end_frames else np.empty(0, np.uint32),
+        lists=_load_lists(reader, meta),
+        end_frame_times=_load_frame_times(reader, "end_frames") if reader.has_end_frames else FrameTimes.empty(),
     )
 
 

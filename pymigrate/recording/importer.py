@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from pymigrate.errors import RecordingError
+from pymigrate.gfp import GfpBits
+from pymigrate.recording.decode import Progress
+from pymigrate.recording.detect import SourceEvents, read_events
 from pymigrate.recording.events import NO_PFN, Events
+from pymigrate.recording.lists import FreeLists
 from pymigrate.recording.recording import InitialAllocations, Recording
 from pymigrate.recording.resolve import ResolveStats, resolve_allocations
 from pymigrate.recording.samples import Samples, read_samples
 from pymigrate.recording.snapshot import MAX_FRAMES, FrameTimes, Snapshot, read_json, read_snapshot
-from pymigrate.recording.sources import read_chunks
-from pymigrate.recording.trace import ParseStats, parse_trace
+from pymigrate.recording.spool import is_spool
+from pymigrate.recording.trace import ParseStats
 
-__all__ = ["ImportResult", "import_recording"]
-
-Progress = Callable[[int, int], None]
+__all__ = ["ImportResult", "Parts", "assemble", "import_recording"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,11 +70,14 @@ def _events_file(folder: Path) -> Path:
         if p.is_file() and p.name.startswith(("events", "trace")) and ".txt" in p.name
     ]
     if not found:
-        found = [p for p in (folder / "trace", folder / "events") if p.is_file()]
+        found = [p for name in ("trace.dat", "perf.data", "trace", "events") if (p := folder / name).is_file()]
+    if not found and (folder / "tracefs").is_dir():
+        found = [folder / "tracefs"]
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
         raise RecordingError(
-            f"expected one file of events (events*.txt*, trace*.txt*), found {names}", path=str(folder)
+            f"expected one source of events (events*.txt*, trace*.txt*, trace.dat, perf.data, tracefs/), found {names}",
+            path=str(folder),
         )
     return found[0]
 
@@ -81,7 +85,7 @@ def _events_file(folder: Path) -> Path:
 def _find(source: Path, snapshot: Path | None, samples: Path | None) -> _Source:
     if not source.exists():
         raise FileNotFoundError(2, "no such file or folder", str(source))
-    if not source.is_dir():
+    if not source.is_dir() or is_spool(source):
         return _Source(events=source, start=snapshot, end=None, samples=samples, meta=None)
 
     def optional(name: str) -> Path | None:
@@ -95,23 +99,6 @@ def _find(source: Path, snapshot: Path | None, samples: Path | None) -> _Source:
         samples=samples or optional("samples.jsonl"),
         meta=optional("meta.json"),
     )
-
-
-class _Clock:
-    """Counts the time spent in the reader of the chunks, so that the parse can be timed without it."""
-
-    def __init__(self) -> None:
-        self.reading = 0.0
-
-    def chunks(self, path: Path) -> Any:
-        source = read_chunks(path)
-        while True:
-            before = time.perf_counter()
-            chunk = next(source, None)
-            self.reading += time.perf_counter() - before
-            if chunk is None:
-                return
-            yield chunk
 
 
 def _in_order(events: Events) -> Events:
@@ -203,13 +190,15 @@ def import_recording(
     lenient: bool = False,
     from_s: float | None = None,
     until_s: float | None = None,
+    gfp_bits: GfpBits | None = None,
     progress: Progress | None = None,
 ) -> ImportResult:
     """Imports a trace.
 
     Args:
-        source: A folder with ``events*.txt`` and, optionally, ``start/``, ``end/``, ``samples.jsonl`` and
-            ``meta.json``; or a file of events alone. Plain, gzip or zstd.
+        source: A folder with ``events*.txt``, ``trace.dat``, ``perf.data`` or ``tracefs/`` and, optionally,
+            ``start/``, ``end/``, ``samples.jsonl`` and ``meta.json``; or one of these sources of events alone. Texts
+            may be plain, gzip or zstd. What a file is follows from its content.
         snapshot: A folder with the state at the start; for a folder `source`, in place of its ``start/``.
         samples: A file of samples; for a folder `source`, in place of its own.
         form: The trace's text form: ``auto``, ``perf-script``, ``trace-cmd`` or ``ftrace``.
@@ -217,7 +206,8 @@ def import_recording(
         from_s: Leave out events before this many seconds after the first.
         until_s: Leave out events after this many seconds after the first. Samples are cut with the events; the start
             snapshot stays.
-        progress: Called with the bytes of text and the events so far.
+        gfp_bits: What hexadecimal gfp flags in a text mean; those of kernel 6.x unless told otherwise.
+        progress: Called with the bytes and the events so far.
 
     Returns:
         The recording and what was counted.
@@ -231,21 +221,21 @@ def import_recording(
     if from_s is not None and until_s is not None and until_s < from_s:
         raise ValueError(f"until_s={until_s} is before from_s={from_s}")
     files = _find(Path(fspath(source)), _path(snapshot), _path(samples))
-    clock = _Clock()
-    before = time.perf_counter()
-    events, parse = parse_trace(
-        clock.chunks(files.events),
+    source_events = read_events(
+        files.events,
         form=form,
         lenient=lenient,
-        path=str(files.events),
         until_ns=None if until_s is None else round(until_s * 1e9),
+        gfp_bits=gfp_bits,
         progress=progress,
     )
-    parse_seconds = time.perf_counter() - before - clock.reading
-    if not parse.events and parse.skipped:
+    if not source_events.parse.events and source_events.parse.skipped:
         raise RecordingError("no line of it is an event", path=str(files.events))
-    events = _cut(_in_order(events), from_s, until_s)
-    return _finish(files, events, parse, parse_seconds, began, lenient, cut=(from_s is not None, until_s is not None))
+    cut = (from_s is not None, until_s is not None)
+    parts = _read_parts(files, source_events, lenient=lenient, with_end=not cut[1])
+    events = _cut(_in_order(parts.events), from_s, until_s)
+    parts = replace(parts, events=events, samples=_cut_samples(parts.samples, events, cut))
+    return assemble(parts, began=began)
 
 
 def _path(path: str | PathLike[str] | None) -> Path | None:
@@ -260,50 +250,103 @@ def _cut_samples(samples: Samples, events: Events, cut: tuple[bool, bool]) -> Sa
     return samples.between(first, last)
 
 
-def _finish(
-    files: _Source,
-    events: Events,
-    parse: ParseStats,
-    parse_seconds: float,
-    began: float,
-    lenient: bool,
-    cut: tuple[bool, bool],
-) -> ImportResult:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """What a recording is made of.
+
+    Attributes:
+        name: What the source of the events is called.
+        events: In order of time, not resolved.
+        parse: What the decoder counted.
+        decode_seconds: How long it took.
+        start: The frames and texts at the start.
+        end: The same at the end.
+        samples: The kernel's counters over time.
+        samples_skipped: Damaged samples that were passed over.
+        meta: What is known of the machine.
+        path: The file for messages about `meta`.
+        lists: The kernel's own lists, where they were walked.
+    """
+
+    name: str
+    events: Events
+    parse: ParseStats
+    decode_seconds: float
+    start: Snapshot | None
+    end: Snapshot | None
+    samples: Samples
+    samples_skipped: int = 0
+    meta: dict[str, Any]
+    path: str | None = None
+    lists: FreeLists | None = None
+
+
+def _read_parts(files: _Source, source: SourceEvents, *, lenient: bool, with_end: bool) -> Parts:
     start = read_snapshot(files.start) if files.start is not None else None
     # An end snapshot belongs to the end of the whole trace.
-    end = read_snapshot(files.end) if files.end is not None and not cut[1] else None
+    end = read_snapshot(files.end) if files.end is not None and with_end else None
     samples, samples_skipped = read_samples(files.samples, lenient=lenient) if files.samples else (Samples.empty(), 0)
     meta = read_json(files.meta) if files.meta is not None else {}
     if not isinstance(meta, dict):
         raise RecordingError("not a JSON object", path=str(files.meta))
-    host = _host(meta, events, start, None if files.meta is None else str(files.meta))
-    _check_order(host, str(files.meta or files.start or files.events))
+    told = {"kernel": source.data.kernel, "cpus": source.data.cpus, "clock": source.data.clock}
+    meta = {name: value for name, value in told.items() if value} | meta
+    return Parts(
+        name=files.events.name,
+        events=source.events,
+        parse=source.parse,
+        decode_seconds=source.seconds,
+        start=start,
+        end=end,
+        samples=samples,
+        samples_skipped=samples_skipped,
+        meta=meta,
+        path=str(files.meta or files.start or files.events),
+    )
+
+
+def assemble(parts: Parts, *, began: float) -> ImportResult:
+    """Resolves the events' allocations and makes the recording.
+
+    Args:
+        parts: What it is made of.
+        began: `time.perf_counter` when the import began.
+
+    Raises:
+        RecordingError: The parts contradict each other, or the machine is one that this build cannot replay.
+    """
+    start, end = parts.start, parts.end
+    host = _host(parts.meta, parts.events, start, parts.path)
+    _check_order(host, str(parts.path))
     flags = start.flags if start is not None else np.empty(0, np.uint32)
     times = start.times if start is not None else FrameTimes.empty()
-    events, initial, resolve = resolve_allocations(events, frame_flags=flags, frame_times=times)
+    events, initial, resolve = resolve_allocations(parts.events, frame_flags=flags, frame_times=times)
     recording = Recording(
         events=events,
         frame_flags=flags,
         frame_mapcount=start.mapcount if start is not None else np.empty(0, np.uint16),
         frame_times=times,
-        samples=_cut_samples(samples, events, cut),
+        samples=parts.samples,
         initial=initial if len(events) else InitialAllocations.empty(),
         host=host,
         start=start.texts if start is not None else {},
         end=end.texts if end is not None else {},
         start_ns=start.text_ns if start is not None else {},
         end_ns=end.text_ns if end is not None else {},
+        end_frame_flags=end.flags if end is not None and len(end.flags) == len(flags) else np.empty(0, np.uint32),
+        lists=parts.lists,
+        end_frame_times=end.times if end is not None and len(end.flags) == len(flags) else FrameTimes.empty(),
         stats={
-            "source": {"name": files.events.name, "samples_skipped": samples_skipped},
-            "parse": parse.to_json(),
+            "source": {"name": parts.name, "samples_skipped": parts.samples_skipped},
+            "parse": parts.parse.to_json(),
             "resolve": resolve.to_json(),
         },
     )
     return ImportResult(
         recording=recording,
-        parse=parse,
+        parse=parts.parse,
         resolve=resolve,
-        parse_seconds=parse_seconds,
+        parse_seconds=parts.decode_seconds,
         total_seconds=time.perf_counter() - began,
-        samples_skipped=samples_skipped,
+        samples_skipped=parts.samples_skipped,
     )

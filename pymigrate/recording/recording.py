@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pymigrate.errors import RecordingError
 from pymigrate.recording import proctext
 from pymigrate.recording.events import Events
+from pymigrate.recording.lists import FreeLists
 from pymigrate.recording.samples import Samples
 from pymigrate.recording.snapshot import FrameTimes
 
@@ -73,6 +74,9 @@ class Recording:
         end: The same at the end.
         start_ns: When each text of `start` was read.
         end_ns: When each text of `end` was read.
+        end_frame_flags: State of each frame at the end, as `frame_flags`; empty where it was not read.
+        end_frame_times: When each frame was read at the end.
+        lists: The kernel's own lists shortly after the start, where they were walked (`pymigrate record --exact`).
         stats: What the import counted: ``parse``, ``resolve``, ``source``.
     """
 
@@ -87,11 +91,16 @@ class Recording:
     end: dict[str, str] = field(default_factory=dict)
     start_ns: dict[str, int] = field(default_factory=dict)
     end_ns: dict[str, int] = field(default_factory=dict)
+    end_frame_flags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    end_frame_times: FrameTimes = field(default_factory=FrameTimes.empty)
+    lists: FreeLists | None = None
     stats: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.frame_mapcount) not in (0, len(self.frame_flags)):
             raise RecordingError("frame_mapcount and frame_flags have different lengths")
+        if len(self.end_frame_flags) not in (0, len(self.frame_flags)):
+            raise RecordingError("end_frame_flags and frame_flags have different lengths")
 
     @property
     def zones(self) -> tuple[ZoneSpan, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from pymigrate.errors import RecordingError
 from pymigrate.recording.proctext import ZoneKey, parse_buddyinfo, parse_pagetypeinfo
 from pymigrate.recording.sources import read_chunks
 
-__all__ = ["Samples", "parse_samples", "read_samples"]
+__all__ = ["NOT_READ", "Samples", "parse_samples", "read_samples"]
 
 MAX_LINE_BYTES = 1 << 20
+NOT_READ = 0xFFFFFFFF
+"""A count by type in a sample that came without pagetypeinfo."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +31,8 @@ class Samples:
         zones: Node and name of each zone.
         types: Names of the migrate types, by the recorded kernel's numbers.
         buddy: Free blocks, shape ``(S, Z, O)``.
-        free_by_type: Free blocks by type, shape ``(S, Z, T, O)``; T is 0 where pagetypeinfo was not sampled.
+        free_by_type: Free blocks by type, shape ``(S, Z, T, O)``; T is 0 where pagetypeinfo was not sampled, and
+            `NOT_READ` stands where a sample came without it.
         blocks_by_type: Pageblocks by type, shape ``(S, Z, T)``.
         vmstat_names: Names of the V counters.
         vmstat_values: Counters, shape ``(S, V)``; -1 where a sample lacks one.
@@ -114,6 +117,16 @@ class _Builder:
         types = parse_pagetypeinfo(_text(sample, "pagetypeinfo"))
         if self.zones is None:
             self.zones, self.types = buddy.zones, types.types
+        z, orders = buddy.free.shape
+        if self.types and not types.types:
+            # The text was left out of this sample: it costs the kernel much where memory is fragmented.
+            types = replace(
+                types,
+                types=self.types,
+                zones=self.zones,
+                free=np.full((z, len(self.types), orders), NOT_READ, np.int64),
+                blocks=np.full((z, len(self.types)), NOT_READ, np.int64),
+            )
         if buddy.zones != self.zones or types.types != self.types or (types.types and types.zones != self.zones):
             raise RecordingError("zones or types differ from those of the first sample")
         counters = sample.get("vmstat", {})
@@ -121,7 +134,6 @@ class _Builder:
             isinstance(value, int) and -(2**63) <= value < 2**63 for value in counters.values()
         ):
             raise RecordingError("vmstat is an object of numbers")
-        z, orders = buddy.free.shape
         arrays = {
             "buddy": buddy.free,
             "free": types.free if types.types else np.zeros((z, 0, orders), np.int64),

@@ -9,13 +9,13 @@ import io
 import shutil
 import subprocess
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pymigrate.errors import RecordingError
 
-__all__ = ["CHUNK_BYTES", "SUFFIXES", "find_file", "read_all", "read_chunks"]
+__all__ = ["CHUNK_BYTES", "SUFFIXES", "find_file", "is_packed", "read_all", "read_chunks", "unzstd", "unzstd_stream"]
 
 CHUNK_BYTES = 1 << 20
 SUFFIXES = ("", ".zst", ".gz")
@@ -32,6 +32,13 @@ def find_file(folder: Path, name: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzip or zstd, by its first bytes."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return magic.startswith(_GZIP_MAGIC) or magic == _ZSTD_MAGIC
 
 
 def _zstandard() -> Any:
@@ -83,9 +90,7 @@ def _read_zstandard(path: Path, zstandard: Any) -> Iterator[bytes]:
 def _read_zstd_program(path: Path) -> Iterator[bytes]:
     program = shutil.which("zstd")
     if program is None:
-        raise RecordingError(
-            "to read zstd, install the package (pip install 'pymigrate[zstd]') or the program zstd", path=str(path)
-        )
+        raise _missing_zstd(str(path))
     with subprocess.Popen(
         [program, "-dcq", "--", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -140,3 +145,66 @@ def read_all(path: Path, *, max_bytes: int) -> bytes:
             raise RecordingError(f"more than {max_bytes} bytes", path=str(path))
         buffer.write(chunk)
     return buffer.getvalue()
+
+
+def _missing_zstd(path: str) -> RecordingError:
+    return RecordingError(
+        "to read zstd, install the package (pip install 'pymigrate[zstd]') or the program zstd", path=path
+    )
+
+
+def unzstd(data: bytes, size: int, path: str) -> bytes:
+    """Decompresses one zstd frame that holds `size` bytes.
+
+    Args:
+        data: The frame.
+        size: How many bytes are expected; no more than one above that is taken into memory.
+        path: A name for messages.
+
+    Raises:
+        RecordingError: The data are damaged, or nothing here can read zstd.
+    """
+    zstandard = _zstandard()
+    if zstandard is not None:
+        try:
+            with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
+                plain: bytes = reader.read(size + 1)
+                return plain
+        except zstandard.ZstdError as error:
+            raise RecordingError(f"the zstd data are damaged: {error}", path=path) from error
+    program = shutil.which("zstd")
+    if program is None:
+        raise _missing_zstd(path)
+    done = subprocess.run([program, "-dcq"], input=data, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise RecordingError(f"the zstd data are damaged: {done.stderr[:200].decode(errors='replace')}", path=path)
+    return done.stdout[: size + 1]
+
+
+def unzstd_stream(path: str) -> Callable[[memoryview], Iterator[bytes]]:
+    """Returns a function that decompresses a zstd stream: what it yields at once stays below about 8 MiB.
+
+    Raises:
+        RecordingError: Nothing here can read zstd in pieces. The function itself: the data are damaged.
+    """
+    zstandard = _zstandard()
+    if zstandard is None:
+        raise RecordingError("to read compressed perf.data, install: pip install 'pymigrate[zstd]'", path=path)
+    engine: list[Any] = []
+
+    def feed(data: memoryview) -> Iterator[bytes]:
+        # A block of zstd takes four bytes and may hold 128 KiB.
+        for at in range(0, len(data), 256):
+            piece = bytes(data[at : at + 256])
+            while piece:
+                if not engine:
+                    engine.append(zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj())
+                try:
+                    yield engine[0].decompress(piece)
+                except zstandard.ZstdError as error:
+                    raise RecordingError(f"the zstd data are damaged: {error}", path=path) from error
+                piece = engine[0].unused_data if engine[0].eof else b""
+                if engine[0].eof:
+                    engine.clear()
+
+    return feed

@@ -11,12 +11,13 @@ import numpy as np
 
 from pymigrate._core import ffi, lib
 from pymigrate.errors import RecordingError, check
+from pymigrate.gfp import GfpBits
 from pymigrate.recording.events import COLUMN_DTYPES, Events
 
 __all__ = ["FORMATS", "ParseProblem", "ParseStats", "parse_trace"]
 
-FORMATS: tuple[str, ...] = ("auto", "perf-script", "trace-cmd", "ftrace")
-"""Names of `enum pm_text_format`, by number."""
+FORMATS: tuple[str, ...] = ("auto", "perf-script", "trace-cmd", "ftrace", "page-owner")
+"""Names of `enum pm_text_format`, by number. Sources that are no text are known by their content alone."""
 
 BATCH = 1 << 16
 _PARSED = tuple(name for name in COLUMN_DTYPES if name not in ("allocation", "resolution"))
@@ -77,14 +78,14 @@ def _parser(form: str, *, lenient: bool) -> Iterator[Any]:
         lib.pm_parser_destroy(handle[0])
 
 
-def _stats(parser: Any) -> ParseStats:
-    raw = ffi.new("struct pm_parse_stats *")
-    lib.pm_parser_stats(parser, raw)
+def take_stats(raw: Any, other_of: Callable[[int, Any], int], form: str | None = None) -> ParseStats:
+    """A `struct pm_parse_stats` as Python values; `other_of` fills in the i-th name of events that were passed over."""
     others: dict[str, int] = {}
     other = ffi.new("struct pm_parse_other *")
     for i in range(raw.nr_others):
-        check(lib.pm_parser_other(parser, i, other))
-        others[ffi.string(other.name).decode(errors="replace")] = other.count
+        check(other_of(i, other))
+        name = ffi.string(other.name).decode(errors="replace")
+        others[name] = others.get(name, 0) + other.count
     problems = tuple(
         ParseProblem(line=p.line, column=p.column, reason=ffi.string(p.reason).decode())
         for p in (raw.problems[i] for i in range(raw.nr_problems))
@@ -94,31 +95,53 @@ def _stats(parser: Any) -> ParseStats:
         for name in ParseStats.__dataclass_fields__
         if name not in ("format", "others", "problems")
     }
-    return ParseStats(format=FORMATS[raw.format], others=others, problems=problems, **counts)
+    return ParseStats(format=form or FORMATS[raw.format], others=others, problems=problems, **counts)
 
 
-class _Columns:
-    """The parsed events: each batch is copied out of the parser, and joined column by column at the end."""
+def _stats(parser: Any) -> ParseStats:
+    raw = ffi.new("struct pm_parse_stats *")
+    lib.pm_parser_stats(parser, raw)
+    return take_stats(raw, lambda i, other: int(lib.pm_parser_other(parser, i, other)))
 
-    def __init__(self) -> None:
+
+class Columns:
+    """The events so far: each batch is copied out of the core, and joined column by column at the end.
+
+    Args:
+        view: Fills a `struct pm_events` with the batch.
+        drain: Forgets the batch.
+    """
+
+    def __init__(self, view: Callable[[Any], None], drain: Callable[[], None]) -> None:
         self.parts: dict[str, list[Any]] = {name: [] for name in _PARSED}
-        self.view = ffi.new("struct pm_events *")
+        self._view, self._drain = view, drain
+        self._batch = ffi.new("struct pm_events *")
 
-    def take(self, parser: Any, *, at_least: int = 1) -> None:
-        lib.pm_parser_columns(parser, self.view)
-        n = self.view.n
+    def take(self, *, at_least: int = 1) -> None:
+        """Takes the batch, where it holds enough."""
+        self._view(self._batch)
+        n = self._batch.n
         if n >= at_least:
             for name in _PARSED:
                 dtype = COLUMN_DTYPES[name]
-                buffer = ffi.buffer(getattr(self.view, name), n * dtype.itemsize)
+                buffer = ffi.buffer(getattr(self._batch, name), n * dtype.itemsize)
                 self.parts[name].append(np.frombuffer(buffer, dtype).copy())
-            lib.pm_parser_drain(parser)
+            self._drain()
 
-    def join(self) -> Events:
+    def join(self, *, merge: bool = False) -> Events:
+        """All events.
+
+        Args:
+            merge: Put them in order of time; those of one time stay in the order in which they came.
+        """
         columns: dict[str, Any] = {}
+        order = None
         for name in _PARSED:
             parts = self.parts.pop(name)
-            columns[name] = np.concatenate(parts) if parts else np.empty(0, COLUMN_DTYPES[name])
+            column = np.concatenate(parts) if parts else np.empty(0, COLUMN_DTYPES[name])
+            if merge and name == "time_ns" and np.any(column[1:] < column[:-1]):
+                order = np.argsort(column, kind="stable")
+            columns[name] = column if order is None else column[order]
         n = len(columns["time_ns"])
         columns["allocation"] = np.full(n, 0xFFFFFFFF, np.uint32)
         columns["resolution"] = np.zeros(n, np.uint8)
@@ -140,6 +163,7 @@ def parse_trace(
     lenient: bool = False,
     path: str | None = None,
     until_ns: int | None = None,
+    gfp_bits: GfpBits | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Events, ParseStats]:
     r"""Parses the text of a trace.
@@ -149,6 +173,7 @@ def parse_trace(
         form: One of `FORMATS`; ``"auto"`` tells it by the first lines.
         lenient: Pass over damaged lines and count them, instead of failing at the first.
         path: A name for messages.
+        gfp_bits: What hexadecimal gfp flags mean; those of kernel 6.x unless told otherwise.
         until_ns: Stop once every event of a batch is later than this after the first event (a cut of a long trace).
         progress: Called with the bytes and the events so far.
 
@@ -167,10 +192,12 @@ def parse_trace(
     """
     if form not in FORMATS:
         raise ValueError(f"form={form!r}: expected one of {', '.join(FORMATS)}")
-    columns = _Columns()
     first_ns: int | None = None
     used = ffi.new("size_t *")
     with _parser(form, lenient=lenient) as parser:
+        if gfp_bits is not None:
+            check(lib.pm_parser_set_gfp_bits(parser, gfp_bits.raw))
+        columns = Columns(lambda view: lib.pm_parser_columns(parser, view), lambda: lib.pm_parser_drain(parser))
         for chunk in chunks:
             at = 0
             view = ffi.from_buffer("char[]", chunk)
@@ -180,9 +207,9 @@ def parse_trace(
                     raise _fail(parser, status, path)
                 at += used[0]
                 if at < len(chunk):
-                    columns.take(parser)
+                    columns.take()
             # Short chunks are left to fill the batch: a copy for each would cost more than the parse.
-            columns.take(parser, at_least=BATCH // 4)
+            columns.take(at_least=BATCH // 4)
             if progress is not None:
                 stats = _stats(parser)
                 progress(stats.bytes, stats.events)
@@ -190,10 +217,10 @@ def parse_trace(
             if until_ns is not None and times:
                 first_ns = int(times[0][0]) if first_ns is None else first_ns
                 if int(times[-1].min()) > first_ns + until_ns:
-                    columns.take(parser)
+                    columns.take()
                     return columns.join(), _stats(parser)
         status = lib.pm_parser_finish(parser)
         if status != lib.PM_OK:
             raise _fail(parser, status, path)
-        columns.take(parser)
+        columns.take()
         return columns.join(), _stats(parser)

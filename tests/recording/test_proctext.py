@@ -17,6 +17,7 @@ from pymigrate.recording import (
     parse_samples,
     parse_zoneinfo,
 )
+from pymigrate.recording.samples import NOT_READ
 
 
 def test_buddyinfo():
@@ -103,6 +104,17 @@ def test_samples():
     assert samples.vmstat["a"].tolist() == [5, 1]
     assert samples.vmstat["b"].tolist() == [-1, 2]
     assert samples.between(6, 9).t_ns.tolist() == [9]
+
+
+def test_a_sample_may_come_without_the_text_that_costs_the_kernel_much():
+    light = json.dumps({"t_ns": 7, "buddyinfo": BUDDYINFO, "vmstat": {"a": 1}})
+    samples, skipped = parse_samples([(sample(5) + "\n" + light + "\n" + sample(9) + "\n").encode()])
+    assert skipped == 0
+    assert samples.types == ("Unmovable", "Movable")
+    assert np.all(samples.free_by_type[1] == NOT_READ)
+    assert np.all(samples.blocks_by_type[1] == NOT_READ)
+    assert np.array_equal(samples.free_by_type[0], samples.free_by_type[2])
+    assert samples.buddy[1].sum() > 0
 
 
 def test_samples_without_types():

@@ -58,7 +58,7 @@ static enum pm_status run(const char *text, size_t n, unsigned int mode, size_t 
 	size_t used = 1;
 
 	*ret_hash = 0;
-	HOLD(pm_parser_create((enum pm_text_format)(mode & 3), (mode & 4) != 0, EVENTS_MAX, &parser) == PM_OK);
+	HOLD(pm_parser_create((enum pm_text_format)(mode % 5), (mode & 4) != 0, EVENTS_MAX, &parser) == PM_OK);
 	for (size_t at = 0; at < n && status == PM_OK; at += used) {
 		status = pm_parser_feed(parser, text + at, n - at < piece ? n - at : piece, &used);
 		pm_parser_columns(parser, &ev);
