@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/config.h"
+#include "base/yield.h"
 
 /// Exists as a place for a breakpoint: every injected failure comes through here.
 static __attribute__((noinline)) bool injected_failure(void)
@@ -28,10 +29,30 @@ bool pm_host_fails(struct pm_host *host)
 	return false;
 }
 
+static void *take(size_t bytes)
+{
+#ifdef PM_TEST_FLAVOUR
+	if (pm_hooks)
+		return pm_hooks->zalloc(pm_hooks, bytes);
+#endif
+	return aligned_alloc(PM_CFG_CACHE_LINE, bytes);
+}
+
+static void give(void *memory)
+{
+#ifdef PM_TEST_FLAVOUR
+	if (pm_hooks) {
+		pm_hooks->free(pm_hooks, memory);
+		return;
+	}
+#endif
+	free(memory);
+}
+
 void *pm_host_zalloc(struct pm_host *host, size_t bytes)
 {
 	size_t whole = (bytes + PM_CFG_CACHE_LINE - 1) & ~(size_t)(PM_CFG_CACHE_LINE - 1);
-	void *memory = pm_host_fails(host) ? NULL : aligned_alloc(PM_CFG_CACHE_LINE, whole);
+	void *memory = pm_host_fails(host) ? NULL : take(whole);
 
 	if (!memory)
 		return NULL;
@@ -45,5 +66,5 @@ void pm_host_free(struct pm_host *host, void *memory)
 	if (!memory)
 		return;
 	atomic_fetch_sub_explicit(&host->nr_live, 1, memory_order_relaxed);
-	free(memory);
+	give(memory);
 }

@@ -5,7 +5,10 @@ enum { PM_RWSEM_SPINS = 100 };
 
 static bool try_read(struct pm_rwsem *sem)
 {
-	uint32_t state = atomic_load_explicit(&sem->state, memory_order_relaxed);
+	uint32_t state;
+
+	pm_yield(PM_AT_RWSEM, sem);
+	state = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
 	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_WAITERS)))
 		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, state + 1, memory_order_acquire, memory_order_relaxed))
@@ -15,12 +18,28 @@ static bool try_read(struct pm_rwsem *sem)
 
 static bool try_write(struct pm_rwsem *sem)
 {
-	uint32_t state = atomic_load_explicit(&sem->state, memory_order_relaxed);
+	uint32_t state;
+
+	pm_yield(PM_AT_RWSEM, sem);
+	state = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
 	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_READERS)))
 		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, state | PM_RWSEM_WRITER, memory_order_acquire, memory_order_relaxed))
 			return true;
 	return false;
+}
+
+static void take_note(const struct pm_rwsem *sem)
+{
+	pm_rank_push(sem->rank);
+	pm_note_held(pm_wait_key(sem), sem->rank, true);
+}
+
+static void drop_note(const struct pm_rwsem *sem)
+{
+	pm_rank_pop(sem->rank);
+	pm_note_held(pm_wait_key(sem), sem->rank, false);
+	pm_yield(PM_AT_RWSEM, sem);
 }
 
 /// Who sleeps for it. Readers and writers have a key each, so that the last reader wakes a writer only.
@@ -38,6 +57,7 @@ static enum pm_status sleep_for(struct pm_call *call, struct pm_rwsem *sem, bool
 	uint32_t state;
 
 	pm_wait_prepare(call, &waiter, key_of(sem));
+	pm_yield(PM_AT_RWSEM, sem);
 	state = atomic_fetch_or(&sem->state, PM_RWSEM_WAITERS);
 	if (!(state & (PM_RWSEM_WRITER | PM_RWSEM_READERS))) {
 		/* It became free before the mark: nobody will wake us. The mark goes with all who sleep. */
@@ -62,12 +82,12 @@ static enum pm_status take(struct pm_call *call, struct pm_rwsem *sem, bool writ
 	PM_ASSERT_SLOW(pm_rank_may_take(sem->rank));
 	while (!taken && !status) {
 		taken = write ? try_write(sem) : try_read(sem);
-		if (taken || spins++ < PM_RWSEM_SPINS)
+		if (taken || (!pm_scheduled() && spins++ < PM_RWSEM_SPINS))
 			continue;
 		status = sleep_for(call, sem, write, always, &taken);
 	}
 	if (taken)
-		pm_rank_push(sem->rank);
+		take_note(sem);
 	return taken ? PM_OK : status;
 }
 
@@ -95,7 +115,7 @@ bool pm_rwsem_try_read(struct pm_rwsem *sem) PM_NO_TSA
 {
 	if (!try_read(sem))
 		return false;
-	pm_rank_push(sem->rank);
+	take_note(sem);
 	return true;
 }
 
@@ -110,7 +130,7 @@ void pm_rwsem_read_unlock(struct pm_waits *waits, struct pm_rwsem *sem) PM_NO_TS
 {
 	uint32_t before;
 
-	pm_rank_pop(sem->rank);
+	drop_note(sem);
 	before = atomic_fetch_sub(&sem->state, 1);
 	PM_ASSERT_SLOW(before & PM_RWSEM_READERS);
 	if ((before & PM_RWSEM_WAITERS) && (before & PM_RWSEM_READERS) == 1)
@@ -121,7 +141,7 @@ void pm_rwsem_write_unlock(struct pm_waits *waits, struct pm_rwsem *sem) PM_NO_T
 {
 	uint32_t before;
 
-	pm_rank_pop(sem->rank);
+	drop_note(sem);
 	before = atomic_fetch_and(&sem->state, ~(uint32_t)PM_RWSEM_WRITER);
 	PM_ASSERT_SLOW(before & PM_RWSEM_WRITER);
 	if (before & PM_RWSEM_WAITERS)

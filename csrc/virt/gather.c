@@ -28,7 +28,7 @@ static void flush(struct pm_gather *gather)
 
 	if (!gather->n)
 		return;
-	if (!gather->alone)
+	if (!gather->alone && !PM_PLANTED(UNMAP_NO_FLUSH))
 		pm_tlb_flush(gather->call, &gather->space->cpus);
 	for (i = 0; i < gather->n; i++)
 		forget_swap(gather->call, pm_pfn(gather->pfns[i]));

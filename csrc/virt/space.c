@@ -61,6 +61,7 @@ enum pm_status pm_space_enter(struct pm_call *call, uint64_t handle, struct pm_s
 
 	if (PM_UNLIKELY(!space))
 		return PM_ERR_HANDLE;
+	pm_yield(PM_AT_USE, space);
 	if (PM_UNLIKELY(!call->owner)) {
 		(void)atomic_fetch_add(&space->users, 1);
 	} else if (PM_UNLIKELY(virt->guard != PM_GUARD_EPOCH)) {
@@ -87,6 +88,7 @@ void pm_space_leave(struct pm_call *call, struct pm_space *space)
 {
 	struct pm_slot *slot = &call->m->virt->slots[call->cpu];
 
+	pm_yield(PM_AT_USE, space);
 	if (PM_UNLIKELY(!call->owner)) {
 		(void)atomic_fetch_sub(&space->users, 1);
 	} else if (PM_UNLIKELY(call->m->virt->guard != PM_GUARD_EPOCH)) {
@@ -141,6 +143,7 @@ static bool in_use(const struct pm_call *call, struct pm_space *space)
 {
 	uint32_t cpu;
 
+	pm_yield(PM_AT_USE, space);
 	if (atomic_load(&space->users) != 0)
 		return true;
 	for (cpu = 0; cpu < call->m->nr_cpus; cpu++)
@@ -156,7 +159,7 @@ static enum pm_status wait_unused(struct pm_call *call, struct pm_space *space)
 	enum pm_status status = PM_OK;
 
 	pm_barrier_all(call->m->virt);
-	while (!status && in_use(call, space)) {
+	while (!status && !PM_PLANTED(EXIT_NO_WAIT) && in_use(call, space)) {
 		struct pm_waiter waiter;
 
 		pm_wait_prepare(call, &waiter, pm_wait_key(space));
@@ -181,6 +184,7 @@ enum pm_status pm_space_exit(struct pm_machine *m, uint32_t cpu, uint64_t handle
 		pm_call_end(&call);
 		return PM_ERR_HANDLE;
 	}
+	pm_yield(PM_AT_USE, space);
 	/* From here on no call begins; a caller whose patience ends calls again. */
 	atomic_store(&space->exiting, 1);
 	status = wait_unused(&call, space);
