@@ -17,6 +17,7 @@ import click
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "import": ("pymigrate.recording.command", "import_", "Turn a kernel's trace into a recording."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
+    "explore": ("pymigrate.explore.command", "explore", "Search for interleavings under which the core goes wrong."),
     "compare": ("pymigrate.report.command", "compare", "Replay a recording under two settings, side by side."),
 }
 

@@ -135,7 +135,8 @@ static enum pm_status truncate_page(struct pm_call *call, struct pm_file *file, 
 	if (pm_file_has(file, index, pfn)) {
 		status = pm_page_wait(call, pfn, PM_PG_WRITEBACK);
 		if (!status) {
-			pm_rmap_unmap_file(call, &file->mapping, index, 1, true);
+			if (!PM_PLANTED(TRUNCATE_ONE_UNMAP))
+				pm_rmap_unmap_file(call, &file->mapping, index, 1, true);
 			pm_file_remove(call, file, index, pfn, true);
 			pm_back_count(call->m, PM_BE_TRUNCATED, 1);
 		}

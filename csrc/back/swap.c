@@ -83,7 +83,7 @@ static bool forget_locked(struct pm_machine *m, struct pm_swap *swap, struct pm_
 	struct pm_page *page = pm_page_of(m, pfn);
 	uint32_t slot = pm_page_tag(m, pfn);
 
-	if (!pm_page_test(page, PM_PG_SWAPCACHE) || pm_page_test(page, PM_PG_WRITEBACK) || swap->slot[slot].count)
+	if (!pm_page_test(page, PM_PG_SWAPCACHE) || pm_page_test(page, PM_PG_WRITEBACK) || (swap->slot[slot].count && !PM_PLANTED(SWAP_FREED_EARLY)))
 		return false;
 	pm_swap_leave_locked(m, swap, slot, pfn);
 	(void)pm_page_set(page, PM_PG_DIRTY);

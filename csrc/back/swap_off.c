@@ -29,7 +29,7 @@ static bool map_back(const struct back_entry *e, struct pm_pfn pfn)
 		pm_page_set_mapping(page, anon->pooled.index);
 	}
 	pm_lock(&e->leaf->lock);
-	mapped = pm_pte_load(e->entry) == e->pte;
+	mapped = pm_pte_load(e->entry) == e->pte || PM_PLANTED(SWAPOFF_NO_RECHECK);
 	if (mapped) {
 		(void)pm_page_add_counts(page, PM_ONE_MAP);
 		pm_pte_store(e->entry, pm_pte_make(pfn, pm_vma_bits(e->vma) | (e->pte & PM_PTE_EXCLUSIVE)));

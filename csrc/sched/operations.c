@@ -247,6 +247,7 @@ static enum pm_status do_unmap(struct doing *d)
 	d->state->locked[d->op->space][d->op->page] = false;
 	status = pm_unmap(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE);
 	d->state->changes[d->op->space][d->op->page]++;
+	d->state->locked[d->op->space][d->op->page] = false;
 	if (!status)
 		d->state->gone[d->op->space][d->op->page] = true;
 	return status;
@@ -290,6 +291,7 @@ static enum pm_status do_remap(struct doing *d)
 	end = now(d);
 	state->changes[s][from]++;
 	state->changes[s][to]++;
+	state->locked[s][to] = state->locked[s][from] = false;
 	state->model.place[from_place].event[other].end = end;
 	state->model.place[from_place].event[other].values = 0;
 	state->model.place[to_place].event[event] = (struct pm_model_event){ d->start, end, status ? 0 : pm_model_allowed(&state->model, from_place, d->start, end), !status, true };

@@ -39,12 +39,11 @@ static const struct planted planted[PM_NR_PLANTED] = {
 	[PM_BUG_MLOCK_LOST] = { "mlock-lost", "reclaim takes an mlocked page", "mlock" },
 	[PM_BUG_DIRTY_LOST] = { "dirty-lost", "unmapping does not fold the entry's dirty bit into the page", "writeback start" },
 	[PM_BUG_EXIT_NO_WAIT] = { "exit-no-wait", "exit does not wait for the calls that work on the space", "exit, munmap" },
-	[PM_BUG_UNPIN_NO_WAIT] = { "unpin-no-wait", "a pin is given back while a transfer uses its frame", "direct I/O pin" },
 	[PM_BUG_ACCESS_NO_RECHECK] = { "access-no-recheck", "an access marks an entry that changed since it was read", "mprotect" },
-	[PM_BUG_ANON_NO_RECHECK] = { "anon-no-recheck", "a walk trusts a frame that was unmapped while it waited for the family's lock", "exit, munmap" },
 	[PM_BUG_SWAP_FREED_EARLY] = { "swap-freed-early", "a slot is freed while an entry names it", "swap-in, swapoff" },
 	[PM_BUG_TRUNCATE_ONE_UNMAP] = { "truncate-one-unmap", "truncate does not unmap again what a fault mapped meanwhile", "truncate" },
 	[PM_BUG_WRITEBACK_CLEARS_LATE] = { "writeback-clears-late", "writeback clears the dirty mark after the transfer: what was written meanwhile is lost", "writeback start" },
+	[PM_BUG_SWAPOFF_NO_RECHECK] = { "swapoff-no-recheck", "swapoff maps a page although the entry has changed", "swap-in, swapoff" },
 };
 
 const char *pm_planted_name(uint32_t bug)

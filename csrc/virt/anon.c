@@ -336,7 +336,7 @@ struct pm_anon *pm_anon_lock_read(struct pm_call *call, struct pm_pfn pfn) PM_NO
 	root = root_of(anon);
 	pm_rwsem_read_always(call, &root->lock);
 	/* While the frame is mapped its areas exist, and with them its anon_vma; it cannot be another one's by now. */
-	if ((pm_page_mapcount(page) != 0 || PM_PLANTED(ANON_NO_RECHECK)) && pm_page_mapping(page) == index && root_of(anon) == root)
+	if (pm_page_mapcount(page) != 0 && pm_page_mapping(page) == index && root_of(anon) == root)
 		return anon;
 	pm_rwsem_read_unlock(call->waits, &root->lock);
 	return NULL;

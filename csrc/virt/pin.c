@@ -122,8 +122,6 @@ static enum pm_status wait_idle(struct pm_call *call, struct pm_pin_token *pin)
 {
 	enum pm_status status = PM_OK;
 
-	if (PM_PLANTED(UNPIN_NO_WAIT))
-		return PM_OK;
 	pm_yield(PM_AT_USE, pin);
 	while (!status && atomic_load(&pin->busy) != 0) {
 		struct pm_waiter waiter;
