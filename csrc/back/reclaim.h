@@ -16,11 +16,11 @@ struct pm_reclaim {
 	struct pm_call *call;
 	bool ignore_use; ///< also pages that were used lately
 	bool writes;	 ///< dirty pages are written out
+	bool retries;	 ///< also those that could not be written out the last time
 	uint64_t freed;	 ///< (out) frames
 	uint64_t begun;	 ///< (out) pages under writeback that may come free when it ends
 	struct pm_pfn *begun_pages; ///< NULL, or room for them; each gets a reference
 	size_t nr_begun_pages;
-	uint64_t activated; ///< (out)
 };
 
 /// Looks at one isolated page, with the reference that isolation holds, and gives it back to its list or frees it.

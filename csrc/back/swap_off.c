@@ -96,15 +96,6 @@ static enum pm_status bring_space(struct pm_call *call, struct pm_space *space)
 	return status;
 }
 
-/// The handle of a space that may be born or die at this moment: its own field could be read too early. The form is that of base/pool.c; a wrong
-/// one would only be refused.
-static uint64_t handle_of(const struct pm_space *space)
-{
-	uint64_t generation = atomic_load_explicit(&space->pooled.generation, memory_order_acquire);
-
-	return (uint64_t)PM_OBJECT_SPACE << 56 | generation << 24 | space->pooled.index;
-}
-
 static enum pm_status bring_spaces(struct pm_call *call)
 {
 	struct pm_virt *virt = call->m->virt;
@@ -113,7 +104,7 @@ static enum pm_status bring_spaces(struct pm_call *call)
 	uint32_t after = 0;
 
 	while (!status && (space = pm_pool_next(&virt->spaces, after)) != NULL) {
-		uint64_t handle = handle_of(space);
+		uint64_t handle = pm_pool_handle(&virt->spaces, space);
 
 		after = space->pooled.index;
 		status = pm_space_enter(call, handle, &space);
@@ -173,6 +164,11 @@ static enum pm_status pause_a_little(struct pm_call *call)
 	struct pm_waiter waiter;
 	enum pm_status status;
 
+	/* Nobody wakes us: the sleep's own length ends it. */
+	if (pm_scheduled()) {
+		pm_block(PM_AT_PAUSE, &call->m->back->swap, pm_wait_key(&call->m->back->swap));
+		return PM_OK;
+	}
 	pm_wait_prepare(call, &waiter, pm_wait_key(&call->m->back->swap));
 	status = pm_call_sleep(call, &waiter);
 	pm_wait_finish(call, &waiter);

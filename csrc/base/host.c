@@ -1,7 +1,6 @@
 #include "base/host.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/config.h"
 #include "base/yield.h"
@@ -29,13 +28,14 @@ bool pm_host_fails(struct pm_host *host)
 	return false;
 }
 
+/// Zeroed memory of the host, or of the scheduler's world.
 static void *take(size_t bytes)
 {
 #ifdef PM_TEST_FLAVOUR
 	if (pm_hooks)
 		return pm_hooks->zalloc(pm_hooks, bytes);
 #endif
-	return aligned_alloc(PM_CFG_CACHE_LINE, bytes);
+	return calloc(1, bytes);
 }
 
 static void give(void *memory)
@@ -49,14 +49,17 @@ static void give(void *memory)
 	free(memory);
 }
 
+/// The address that the host gave us stands just below the one that we give out. Large pieces come from the host as zeros that cost nothing until they are
+/// touched, so they are not zeroed again.
 void *pm_host_zalloc(struct pm_host *host, size_t bytes)
 {
-	size_t whole = (bytes + PM_CFG_CACHE_LINE - 1) & ~(size_t)(PM_CFG_CACHE_LINE - 1);
-	void *memory = pm_host_fails(host) ? NULL : take(whole);
+	size_t line = PM_CFG_CACHE_LINE;
+	char *raw = pm_host_fails(host) || bytes > SIZE_MAX - 2 * line ? NULL : take(bytes + 2 * line), *memory;
 
-	if (!memory)
+	if (!raw)
 		return NULL;
-	memset(memory, 0, whole);
+	memory = (char *)(((uintptr_t)raw + line) & ~(uintptr_t)(line - 1));
+	((void **)(void *)memory)[-1] = raw;
 	atomic_fetch_add_explicit(&host->nr_live, 1, memory_order_relaxed);
 	return memory;
 }
@@ -66,5 +69,5 @@ void pm_host_free(struct pm_host *host, void *memory)
 	if (!memory)
 		return;
 	atomic_fetch_sub_explicit(&host->nr_live, 1, memory_order_relaxed);
-	give(memory);
+	give(((void **)memory)[-1]);
 }

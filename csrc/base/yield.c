@@ -13,6 +13,7 @@ const char *pm_point_name(enum pm_point point)
 		[PM_AT_UNLOCK] = "give a lock back",
 		[PM_AT_RWSEM] = "enter or leave a sleeping lock",
 		[PM_AT_SLEEP] = "sleep",
+		[PM_AT_PAUSE] = "sleep for a while",
 		[PM_AT_WAKE] = "wake sleepers",
 		[PM_AT_FLAGS] = "read flags",
 		[PM_AT_FLAGS_SET] = "change flags",

@@ -209,6 +209,17 @@ static void nobody_ready(struct pm_sched *sched)
 	switch_to(sched, PM_SCHED_NOBODY);
 }
 
+/// Everybody waits, some of them for a time only: it is over.
+static uint32_t end_pauses(struct pm_sched *sched)
+{
+	uint32_t i;
+
+	for (i = 0; i < sched->nr_tasks; i++)
+		if (sched->task[i].state == PM_TASK_BLOCKED && sched->task[i].point == PM_AT_PAUSE)
+			sched->task[i].state = PM_TASK_READY;
+	return ready_mask(sched);
+}
+
 /// The running task cannot go on: blocked, or done.
 static void give_up(struct pm_sched *sched)
 {
@@ -225,6 +236,8 @@ static void give_up(struct pm_sched *sched)
 		sched->current = current;
 		set_quiet(sched, sched->alone);
 	}
+	if (!ready)
+		ready = end_pauses(sched);
 	if (!ready) {
 		nobody_ready(sched);
 		return;

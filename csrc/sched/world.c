@@ -48,7 +48,11 @@ static void *on_zalloc(void *context, size_t bytes)
 {
 	struct pm_world *world = context;
 
-	return pm_region_alloc(&world->region, bytes);
+	void *memory = pm_region_alloc(&world->region, bytes);
+
+	if (memory)
+		memset(memory, 0, bytes);
+	return memory;
 }
 
 static void on_free(void *context, void *memory)

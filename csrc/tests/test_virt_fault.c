@@ -346,6 +346,10 @@ static void out_of_memory_is_an_error(void)
 	CHECK(status == PM_ERR_WATERMARK || status == PM_ERR_NO_BLOCK);
 	CHECK(at != 0);
 	CHECK(rig_valid(rig.m));
+	/* Neither a frame nor a slot is left: what is in swap cannot come back before something goes. */
+	status = space_try_put(rig.m, space, at + 4000 * PAGE, 1);
+	CHECK(status == PM_ERR_WATERMARK || status == PM_ERR_NO_BLOCK);
+	CHECK_EQ(pm_unmap(rig.m, 0, space, at + 256 * PAGE, 64 * PAGE), PM_OK);
 	for (i = 0; i < 100; i++)
 		space_put(rig.m, space, at + i * PAGE, (uint8_t)i);
 	for (i = 0; i < 100; i++)

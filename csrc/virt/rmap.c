@@ -1,5 +1,7 @@
 #include "virt/rmap.h"
 
+#include "virt/gather.h"
+
 static void walk_anon(struct pm_rmap_visitor *visitor)
 {
 	struct pm_anon *anon = pm_anon_lock_read(visitor->call, visitor->pfn);
@@ -242,16 +244,14 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 				m->virt->hooks.swap->put(m, pm_pte_slot(pte));
 			if (!pm_pte_present(pte))
 				continue;
-			if ((pte & PM_PTE_DIRTY) && !anon)
-				vma->mapping->ops->set_dirty(vma->mapping, pm_pte_pfn(pte));
-			pfns[n++] = pm_pte_pfn(pte).v;
+			pfns[n++] = pm_pte_pfn(pte).v | ((pte & PM_PTE_DIRTY) && !anon ? PM_GATHER_DIRTY : 0);
 		}
 		pm_unlock(&leaf->lock);
 		if (!n)
 			continue;
 		if (!PM_PLANTED(TRUNCATE_NO_FLUSH))
 			pm_tlb_flush(call, &vma->space->cpus);
-		pm_page_unmap_many(call, n, pfns);
+		pm_gather_give_back(call, n, pfns);
 	}
 }
 
