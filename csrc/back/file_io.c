@@ -49,6 +49,7 @@ enum pm_status pm_file_read(struct pm_machine *m, uint32_t cpu, uint64_t handle,
 		status = pm_file_page(&call, file, piece.index, PM_WANT_READ, &pfn);
 		if (status)
 			break;
+		pm_yield(PM_AT_TOUCH, pm_frame_bytes(m, pfn));
 		if (bytes)
 			memcpy((char *)bytes + done, pm_frame_bytes(m, pfn) + piece.offset, piece.n);
 		pm_file_mark_used(m, pfn);
@@ -86,6 +87,7 @@ static enum pm_status change_page(struct pm_call *call, struct pm_file *file, st
 		if (pm_has_contents(m) && (bytes || zero)) {
 			char *to = pm_frame_bytes(m, pfn) + piece.offset;
 
+			pm_yield(PM_AT_TOUCH, to);
 			if (bytes)
 				memcpy(to, bytes, piece.n);
 			else

@@ -112,6 +112,12 @@ static bool touch_object(struct pm_sched *sched, enum pm_point point, const void
 	return sched->objects[i].writers && (all & (all - 1));
 }
 
+void pm_sched_touch(struct pm_sched *sched, const void *object)
+{
+	if (sched->current != PM_SCHED_NOBODY && !sched->alone)
+		(void)touch_object(sched, PM_AT_COPY, object);
+}
+
 static void add_candidate(struct pm_sched *sched, uint32_t step, uint32_t ready, uint32_t chosen, bool forced)
 {
 	if (sched->nr_candidates == sched->room_candidates) {

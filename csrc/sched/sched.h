@@ -141,6 +141,9 @@ void pm_sched_alone(struct pm_sched *sched, void (*run)(void *context, uint32_t 
 /// Something is wrong: ends the run. Does not return where a task is running.
 __attribute__((format(printf, 3, 4))) void pm_sched_fail(struct pm_sched *sched, enum pm_failure failure, const char *format, ...);
 
+/// The running task changes an object, without a yield point.
+void pm_sched_touch(struct pm_sched *sched, const void *object);
+
 /// A line for the story.
 void pm_sched_note(struct pm_sched *sched, const char *note);
 

@@ -78,6 +78,7 @@ static void on_frame(void *context, uint32_t pfn, uint32_t nr, bool owned)
 	for (i = pfn; i < pfn + nr && i < PM_WORLD_FRAMES; i++) {
 		unsigned char *bytes = (unsigned char *)pm_frame_bytes(world->m, pm_pfn(i));
 
+		pm_sched_touch(&world->sched, bytes);
 		if (!owned) {
 			memset(bytes, POISON, PM_PAGE_SIZE);
 			world->state.poisoned[i] = true;

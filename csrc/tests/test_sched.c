@@ -40,7 +40,7 @@ static void count_up(struct small *s)
 	s->counter = seen + 1;
 }
 
-static void small_task(void *context, uint32_t task)
+static void small_task(void *context, uint32_t task) PM_NO_TSA
 {
 	struct small *s = context;
 	struct pm_lock *first = s->crossed && task ? &s->b : &s->a, *second = s->crossed && task ? &s->a : &s->b;

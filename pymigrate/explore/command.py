@@ -73,9 +73,9 @@ class _Tally:
         click.echo(f"figure schedules_per_second {self.schedules / self.seconds:.0f} /s")
 
 
-def _programs(seed: int) -> Iterator[Program]:
-    """The known ones, then drawn ones without end."""
-    yield from corpus()
+def _programs(seed: int, race: str = "") -> Iterator[Program]:
+    """The known ones, those of a race first, then drawn ones without end."""
+    yield from corpus(race)
     source = random.Random(seed)
     while True:
         yield draw_program(source)
@@ -138,7 +138,7 @@ def _explore_planted(bugs: list[Planted], budget: _Budget, seed: int, preemption
         tally = _Tally()
         own = _Budget(seconds=budget.seconds, schedules=budget.schedules)
         with Explorer(bug.number) as explorer:
-            found = _search(explorer, _programs(seed), own, preemptions, tally)
+            found = _search(explorer, _programs(seed, bug.race), own, preemptions, tally)
             total.schedules, total.steps, total.seconds = total.schedules + tally.schedules, total.steps + tally.steps, total.seconds + tally.seconds
             if found is None:
                 click.echo(f"{bug.name:22s} not found in {tally.schedules} schedules ({bug.breaks})")

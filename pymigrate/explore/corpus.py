@@ -87,6 +87,7 @@ CORPUS: dict[str, tuple[str, ...]] = {
 }
 
 
-def corpus() -> list[Program]:
-    """All of them."""
-    return [Program.parse(text) for texts in CORPUS.values() for text in texts]
+def corpus(race: str = "") -> list[Program]:
+    """All of them, those of `race` first."""
+    races = sorted(CORPUS, key=lambda name: name != race)
+    return [Program.parse(text) for name in races for text in CORPUS[name]]
