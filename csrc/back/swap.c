@@ -49,7 +49,7 @@ void pm_swap_leave_locked(struct pm_machine *m, struct pm_swap *swap, uint32_t s
 	(void)pm_page_clear(pm_page_of(m, pfn), PM_PG_SWAPCACHE);
 	swap->slot[slot].pfn_next = 0;
 	swap->nr_cached--;
-	if (!swap->slot[slot].count)
+	if (!swap->slot[slot].count || PM_PLANTED(SWAP_FREED_EARLY))
 		free_slot(swap, slot);
 }
 
@@ -83,7 +83,7 @@ static bool forget_locked(struct pm_machine *m, struct pm_swap *swap, struct pm_
 	struct pm_page *page = pm_page_of(m, pfn);
 	uint32_t slot = pm_page_tag(m, pfn);
 
-	if (!pm_page_test(page, PM_PG_SWAPCACHE) || pm_page_test(page, PM_PG_WRITEBACK) || (swap->slot[slot].count && !PM_PLANTED(SWAP_FREED_EARLY)))
+	if (!pm_page_test(page, PM_PG_SWAPCACHE) || pm_page_test(page, PM_PG_WRITEBACK) || swap->slot[slot].count)
 		return false;
 	pm_swap_leave_locked(m, swap, slot, pfn);
 	(void)pm_page_set(page, PM_PG_DIRTY);

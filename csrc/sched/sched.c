@@ -12,6 +12,9 @@
 /// A task that has gone on for so many steps in a row while others can run waits for one of them in a loop: the others get their turn.
 enum { PM_SCHED_PATIENCE = 1500 };
 
+/// Yield points that are passed before and after a run; a few thousand are usual.
+enum { PM_SCHED_ALONE = 1000000 };
+
 uint64_t pm_sched_random(uint64_t *state)
 {
 	uint64_t z = *state += 0x9e3779b97f4a7c15u;
@@ -283,9 +286,12 @@ static void on_yield(struct pm_hooks *hooks, enum pm_point point, const void *ob
 /// Outside of runs, and in what is done alone.
 static void on_quiet_yield(struct pm_hooks *hooks, enum pm_point point, const void *object)
 {
-	(void)hooks;
+	struct pm_sched *sched = (struct pm_sched *)hooks;
+
 	(void)point;
 	(void)object;
+	if (sched->alone && ++sched->since > PM_SCHED_ALONE)
+		pm_sched_fail(sched, PM_FAIL_ENDLESS, "what is done after the tasks' ends does not end");
 }
 
 static void on_quiet_held(struct pm_hooks *hooks, uint64_t key, uint32_t rank, bool taken)

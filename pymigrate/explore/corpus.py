@@ -67,6 +67,7 @@ CORPUS: dict[str, tuple[str, ...]] = {
     "direct I/O pin": (
         "common memory; write A0 / poke A0 / fork A B, read B0",
         "common memory; write A0 / poke A0 / page_out A0",
+        "common memory; write A0 / poke A0 / page_out A0, fork A B, read B0",
         "common memory; write A0 / poke A0 / unmap A0",
         "common memory; write A2 / poke A2 / sync",
         "release memory; write A2 / poke A2 / sync",
