@@ -1,8 +1,8 @@
 """Build of the C extension: everything else is declared in pyproject.toml.
 
-The extensions themselves are described by pymigrate/_ffi_build.py. This file adds three things: an error that a person can act
-on where the machine has no C compiler or no Python headers, the abi3 tag of the wheel, and when the schedule search is
-built: for who works on pymigrate (an editable install, a build in place), and where PYMIGRATE_EXPLORE=1 asks for it.
+The extensions themselves are described by pymigrate/_ffi_build.py. This file adds three things: an error that a person
+can act on where the machine has no C compiler or no Python headers, the abi3 tag of the wheel, and when the schedule
+search is built: for who works on pymigrate (an editable install, a build in place), and where PYMIGRATE_EXPLORE=1 asks.
 """
 
 from __future__ import annotations

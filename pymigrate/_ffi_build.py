@@ -3,8 +3,9 @@
 The header is the only description of the interface: what stands between its BINDING markers goes to cffi as it is, less
 the two attribute macros. Run by setup.py; never imported by the package.
 
-The schedule search (`pymigrate explore`) is a second module, `pymigrate._explore`: the core in its test flavour with csrc/sched, over
-csrc/sched/explore.h. It takes as long to compile as the first, so a plain install goes without: setup.py says when it is built.
+The schedule search (`pymigrate explore`) is a second module, `pymigrate._explore`: the core in its test flavour with
+csrc/sched, over csrc/sched/explore.h. It takes as long to compile as the first, so a plain install goes without:
+setup.py says when it is built.
 
 Environment:
     PYMIGRATE_EXPLORE: ``1`` builds `pymigrate._explore` too.

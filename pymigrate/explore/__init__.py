@@ -1,4 +1,4 @@
-"""The schedule search: small programs of a few tasks in a tiny world, run under every interleaving that a search comes to.
+"""The schedule search: small programs of a few tasks in a tiny world, run under every interleaving that matters.
 
     >>> from pymigrate.explore import Explorer, Program
     >>> with Explorer() as explorer:
@@ -6,7 +6,8 @@
     >>> found.failure
     'none'
 
-The core under test is the module `pymigrate._explore`, which a plain install does not have: `PYMIGRATE_EXPLORE=1 pip install .` builds it.
+The core under test is the module `pymigrate._explore`, which a plain install does not have:
+`PYMIGRATE_EXPLORE=1 pip install .` builds it.
 """
 
 from pymigrate.explore.program import Operation, Program, draw_program

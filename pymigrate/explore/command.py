@@ -22,7 +22,7 @@ EXIT_FOUND = 1
 MOST_OF_A_PROGRAM = 20000
 
 
-class _BudgetType(click.ParamType):
+class _BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Seconds ("30s", "2m") or a number of schedules."""
 
     name = "budget"
@@ -81,7 +81,9 @@ def _programs(seed: int, race: str = "") -> Iterator[Program]:
         yield draw_program(source)
 
 
-def _search(explorer: Explorer, programs: Iterator[Program], budget: _Budget, preemptions: int, tally: _Tally) -> tuple[Program, Finding] | None:
+def _search(
+    explorer: Explorer, programs: Iterator[Program], budget: _Budget, preemptions: int, tally: _Tally
+) -> tuple[Program, Finding] | None:
     """Runs program after program until one fails or the budget is used up."""
     started = time.monotonic()
     try:
@@ -127,7 +129,9 @@ def _find_planted(name: str) -> list[Planted]:
         return bugs
     chosen = [bug for bug in bugs if bug.name == name]
     if name and not chosen:
-        raise click.BadParameter(f"{name!r}: expected all or one of {', '.join(bug.name for bug in bugs)}", param_hint="--planted")
+        raise click.BadParameter(
+            f"{name!r}: expected all or one of {', '.join(bug.name for bug in bugs)}", param_hint="--planted"
+        )
     return chosen
 
 
@@ -139,13 +143,20 @@ def _explore_planted(bugs: list[Planted], budget: _Budget, seed: int, preemption
         own = _Budget(seconds=budget.seconds, schedules=budget.schedules)
         with Explorer(bug.number) as explorer:
             found = _search(explorer, _programs(seed, bug.race), own, preemptions, tally)
-            total.schedules, total.steps, total.seconds = total.schedules + tally.schedules, total.steps + tally.steps, total.seconds + tally.seconds
+            total.schedules, total.steps, total.seconds = (
+                total.schedules + tally.schedules,
+                total.steps + tally.steps,
+                total.seconds + tally.seconds,
+            )
             if found is None:
                 click.echo(f"{bug.name:22s} not found in {tally.schedules} schedules ({bug.breaks})")
                 continue
             program, finding = shrink_program(explorer, *found, preemptions=preemptions)
             needed.append(tally.schedules)
-            click.echo(f"{bug.name:22s} {tally.schedules:7d} schedules; {finding.failure}; {program}; {finding.preemptions} preemptions")
+            click.echo(
+                f"{bug.name:22s} {tally.schedules:7d} schedules; {finding.failure}; {program}; "
+                f"{finding.preemptions} preemptions"
+            )
             if len(bugs) == 1:
                 _tell(explorer, program, finding, bug.name)
     if figures:
@@ -158,19 +169,59 @@ def _explore_planted(bugs: list[Planted], budget: _Budget, seed: int, preemption
 
 
 @click.command()
-@click.option("--budget", type=_BudgetType(), default="30s", show_default=True, help="Seconds (30s, 2m), or a number of schedules; for each planted bug anew.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the drawn programs, which follow the known ones.")
-@click.option("--preemptions", type=click.IntRange(0, 4), default=2, show_default=True, help="Run all schedules with at most so many.")
-@click.option("--program", "text", default="", help="Search this program alone, as 'common memory; write A0 / read A0 / unmap A0'.")
-@click.option("--replay", "schedule", default=None, help="Run --program under this schedule alone, as '12:1,30:0', and tell its story.")
-@click.option("--planted", default="", help="Plant a bug by name, or all of them one after the other: each has to be found.")
+@click.option(
+    "--budget",
+    type=_BudgetType(),
+    default="30s",
+    show_default=True,
+    help="Seconds (30s, 2m), or a number of schedules; for each planted bug anew.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the drawn programs, which follow the known ones.",
+)
+@click.option(
+    "--preemptions",
+    type=click.IntRange(0, 4),
+    default=2,
+    show_default=True,
+    help="Run all schedules with at most so many.",
+)
+@click.option(
+    "--program",
+    "text",
+    default="",
+    help="Search this program alone, as 'common memory; write A0 / read A0 / unmap A0'.",
+)
+@click.option(
+    "--replay",
+    "schedule",
+    default=None,
+    help="Run --program under this schedule alone, as '12:1,30:0', and tell its story.",
+)
+@click.option(
+    "--planted", default="", help="Plant a bug by name, or all of them one after the other: each has to be found."
+)
 @click.option("--figures", is_flag=True, help="Print figures to quote.")
 @click.pass_context
-def explore(ctx: click.Context, budget: _Budget, seed: int, preemptions: int, text: str, schedule: str | None, planted: str, figures: bool) -> None:
+def explore(
+    ctx: click.Context,
+    budget: _Budget,
+    seed: int,
+    preemptions: int,
+    text: str,
+    schedule: str | None,
+    planted: str,
+    figures: bool,
+) -> None:
     """Search for schedules under which the core goes wrong.
 
-    Small programs run in a tiny world under every interleaving with few preemptions. A failure is shrunk, told as a story, and comes with
-    the command that repeats it; the exit code is 1 then. With --planted, 1 means that a planted bug was not found.
+    Small programs run in a tiny world under every interleaving with few preemptions. A failure is shrunk, told as a
+    story, and comes with the command that repeats it; the exit code is 1 then. With --planted, 1 means that a planted
+    bug was not found.
     """
     try:
         program = Program.parse(text) if text else None
@@ -195,7 +246,10 @@ def explore(ctx: click.Context, budget: _Budget, seed: int, preemptions: int, te
     tally = _Tally()
     with Explorer(bugs[0].number if bugs else 0) as explorer:
         found = _search(explorer, iter([program]) if program else _programs(seed), budget, preemptions, tally)
-        click.echo(f"seed {seed}: {tally.programs} programs ({tally.complete} with all schedules of up to {preemptions} preemptions), {tally.schedules} schedules, {tally.steps} steps, {tally.seconds:.1f} s")
+        click.echo(
+            f"seed {seed}: {tally.programs} programs ({tally.complete} with all schedules of up to {preemptions} "
+            f"preemptions), {tally.schedules} schedules, {tally.steps} steps, {tally.seconds:.1f} s"
+        )
         if figures and tally.seconds > 0:
             tally.figures()
         if found is None:

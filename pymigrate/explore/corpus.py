@@ -59,6 +59,7 @@ CORPUS: dict[str, tuple[str, ...]] = {
     ),
     "truncate": (
         "common memory; write A2 / read A2 / truncate 0",
+        "common memory; file_write 0 / read A2 / truncate 0",
         "common memory; write A2 / write A2 / truncate 0",
         "common memory; file_write 0, read A2 / write A2 / truncate 0",
         "common memory; write A4 / read A4 / truncate 0",
@@ -78,6 +79,7 @@ CORPUS: dict[str, tuple[str, ...]] = {
         "common memory; write A0, page_out A0 / mlock A0 / page_out A0",
     ),
     "writeback start": (
+        "common memory / poke A2 / sync",
         "common memory; write A2 / write A2 / sync",
         "buffers memory; write A2 / write A2 / sync",
         "release memory; write A2 / write A2 / sync",

@@ -4,9 +4,9 @@ A program as text: the world, what happens before the tasks begin, and each task
 
     common memory; write A0, fork A B / write A0 / exit B, read A0
 
-The world is the kind of the file (ram, common, buffers, fallback, release), swap (none, memory, device), and perhaps `shared`: all tasks on
-one CPU. Spaces are A to D, of which A exists. Pages 0 and 1 are anonymous, 2 and 3 a shared mapping of the file, 4 and 5 a private
-one; 0 and 1 can be moved to 6 and 7.
+The world is the kind of the file (ram, common, buffers, fallback, release), swap (none, memory, device), and perhaps
+`shared`: all tasks on one CPU. Spaces are A to D, of which A exists. Pages 0 and 1 are anonymous, 2 and 3 a shared
+mapping of the file, 4 and 5 a private one; 0 and 1 can be moved to 6 and 7.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ PAGES = 8
 TASKS_MAX = 4
 OPERATIONS_MAX = 24
 
-# In the order of enum pm_operation_kind, with what follows the name: a page of a space, a space, a child, a protection, a number, nothing.
+# In the order of enum pm_operation_kind, with what follows the name.
 KINDS: dict[str, str] = {
-    "read": "page", "write": "page", "fork": "child", "exit": "space", "unmap": "page", "protect": "protection", "remap": "page",
-    "mlock": "page", "munlock": "page", "poke": "page", "pin": "page", "unpin": "", "page_out": "page", "truncate": "number", "sync": "",
-    "drop": "", "file_read": "file page", "file_write": "file page", "swap_off": "", "swap_on": "", "reclaim": "",
+    "read": "page", "write": "page", "fork": "child", "exit": "space", "unmap": "page", "protect": "protection",
+    "remap": "page", "mlock": "page", "munlock": "page", "poke": "page", "pin": "page", "unpin": "", "page_out": "page",
+    "truncate": "number", "sync": "", "drop": "", "file_read": "file page", "file_write": "file page", "swap_off": "",
+    "swap_on": "", "reclaim": "",
 }  # fmt: skip
 NUMBER_OF = {name: number for number, name in enumerate(KINDS)}
 
@@ -43,7 +44,8 @@ class Operation:
         kind: One of `KINDS`.
         space: 0 to 3, for A to D.
         page: 0 to 7.
-        value: Of `fork` the child (0 to 2, for B to D), of `protect` 0 (read) or 1 (write too), of `truncate` the pages that stay.
+        value: Of `fork` the child (0 to 2, for B to D), of `protect` 0 (read) or 1 (write too), of `truncate` the pages
+            that stay.
     """
 
     task: int
@@ -144,7 +146,12 @@ class Program:
         head, *tasks = text.split("/")
         world, _, setup = head.partition(";")
         words = world.split()
-        if not 2 <= len(words) <= 3 or words[0] not in FILES or words[1] not in SWAPS or words[2:] not in ([], ["shared"]):
+        if (
+            not 2 <= len(words) <= 3
+            or words[0] not in FILES
+            or words[1] not in SWAPS
+            or words[2:] not in ([], ["shared"])
+        ):
             raise ValueError(f"{world.strip()!r} is no world: expected {'|'.join(FILES)} {'|'.join(SWAPS)} [shared]")
         if not 1 <= len(tasks) <= TASKS_MAX:
             raise ValueError(f"a program has 1 to {TASKS_MAX} tasks, this one has {len(tasks)}")
@@ -172,7 +179,10 @@ def draw_program(source: random.Random, *, kinds: Sequence[str] = tuple(KINDS)) 
     """
     nr_tasks = source.choice((2, 2, 2, 3))
     page = source.choice((0, 0, 0, 2, 2, 4))
-    operations = [Operation(SETUP, kind, page=page) for kind in source.choice(((), ("write",), ("write",), ("write", "fork"), ("write", "page_out")))]
+    operations = [
+        Operation(SETUP, kind, page=page)
+        for kind in source.choice(((), ("write",), ("write",), ("write", "fork"), ("write", "page_out")))
+    ]
     operations += [_draw_operation(source, SETUP, kinds, page)] if source.random() < 0.3 else []
     tasks = [*range(nr_tasks), *(source.randrange(nr_tasks) for _ in range(source.choice((0, 0, 1, 1, 2))))]
     operations += [_draw_operation(source, task, kinds, page) for task in sorted(tasks)]
@@ -182,4 +192,12 @@ def draw_program(source: random.Random, *, kinds: Sequence[str] = tuple(KINDS)) 
 def _draw_operation(source: random.Random, task: int, kinds: Sequence[str], page: int) -> Operation:
     kind = source.choice((*kinds, *(one for one in ("read", "write", "write", "fork", "page_out") if one in kinds)))
     where = page if source.random() < 0.85 else source.choice((0, 1, 2, 4, 6))
-    return Operation(task, kind, source.choice((0, 0, 0, 1)), where % 2 if KINDS[kind] == "file page" else where, source.randrange(2))
+    drawn = Operation(
+        task=task,
+        kind=kind,
+        space=source.choice((0, 0, 0, 1)),
+        page=where % 2 if KINDS[kind] == "file page" else where,
+        value=source.randrange(2),
+    )
+    # Without what its text does not say.
+    return Operation.parse(str(drawn), task)

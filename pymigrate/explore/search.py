@@ -95,7 +95,9 @@ def planted_bugs() -> list[Planted]:
     bugs = []
     number = 1
     while (name := lib.pm_planted_name(number)) != ffi.NULL:
-        texts = [ffi.string(text).decode() for text in (name, lib.pm_planted_breaks(number), lib.pm_planted_race(number))]
+        texts = [
+            ffi.string(text).decode() for text in (name, lib.pm_planted_breaks(number), lib.pm_planted_race(number))
+        ]
         bugs.append(Planted(number, *texts))
         number += 1
     return bugs
@@ -129,7 +131,9 @@ class Explorer:
     def __enter__(self) -> Explorer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _load(self, program: Program) -> Any:
@@ -188,7 +192,9 @@ class Explorer:
         return self._finding()
 
 
-def shrink_program(explorer: Explorer, program: Program, finding: Finding, *, preemptions: int = 2, most: int = 20000) -> tuple[Program, Finding]:
+def shrink_program(
+    explorer: Explorer, program: Program, finding: Finding, *, preemptions: int = 2, most: int = 20000
+) -> tuple[Program, Finding]:
     """Takes operations away from a failing program as long as the search still finds a failure of the same kind.
 
     Returns:

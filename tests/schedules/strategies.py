@@ -15,7 +15,9 @@ def operations(draw: st.DrawFn, task: int) -> Operation:
     kind = draw(st.sampled_from(list(KINDS)))
     page = draw(PAGES)
     value = draw(st.integers(0, 1)) if kind in ("fork", "protect", "truncate") else 0
-    return Operation(task, kind, draw(st.sampled_from([0, 0, 1])), page % 2 if KINDS[kind] == "file page" else page, value)
+    return Operation(
+        task, kind, draw(st.sampled_from([0, 0, 1])), page % 2 if KINDS[kind] == "file page" else page, value
+    )
 
 
 @st.composite

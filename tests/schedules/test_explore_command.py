@@ -68,7 +68,10 @@ class TestSearch:
         assert again.exit_code == 1
         assert "contents:" in again.output
         assert again.output.strip() in found.output
-        assert invoke(*[word for word in shlex.split(line)[2:] if word not in ("--planted", "unmap-no-flush")]).exit_code == 0
+        assert (
+            invoke(*[word for word in shlex.split(line)[2:] if word not in ("--planted", "unmap-no-flush")]).exit_code
+            == 0
+        )
 
     def test_planted_bugs_are_told_with_figures(self) -> None:
         result = invoke("--planted", "fork-exclusive", "--budget", "2000", "--figures")

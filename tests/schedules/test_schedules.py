@@ -1,4 +1,7 @@
-"""The core under every interleaving of small programs: a failure here is a byte that a user would lose, or a call that never returns."""
+"""The core under every interleaving of small programs.
+
+A failure here is a byte that a user would lose, or a call that never returns.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
+from strategies import programs
 
 from pymigrate.explore import Explorer, Finding, Planted, Program, planted_bugs, shrink_program
 from pymigrate.explore.corpus import CORPUS, corpus
-from strategies import programs
 
 pytest.importorskip("pymigrate._explore", reason="built without the schedule search (PYMIGRATE_EXPLORE=1)")
 
@@ -90,7 +93,9 @@ def test_one_seed_gives_one_result() -> None:
 
 def test_all_schedules_within_the_bound_means_all() -> None:
     with Explorer() as explorer:
-        counts = [explorer.all(Program.parse("common memory / read A0 / write A0"), preemptions=bound) for bound in range(3)]
+        counts = [
+            explorer.all(Program.parse("common memory / read A0 / write A0"), preemptions=bound) for bound in range(3)
+        ]
     assert all(one.complete for one in counts)
     assert counts[0].schedules < counts[1].schedules < counts[2].schedules
 
