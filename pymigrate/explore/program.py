@@ -180,7 +180,7 @@ def draw_program(source: random.Random, *, kinds: Sequence[str] = tuple(KINDS)) 
     nr_tasks = source.choice((2, 2, 2, 3))
     page = source.choice((0, 0, 0, 2, 2, 4))
     operations = [
-        Operation(SETUP, kind, page=page)
+        Operation(SETUP, kind, page=0 if kind == "fork" else page)
         for kind in source.choice(((), ("write",), ("write",), ("write", "fork"), ("write", "page_out")))
     ]
     operations += [_draw_operation(source, SETUP, kinds, page)] if source.random() < 0.3 else []
