@@ -251,7 +251,9 @@ def main(rounds: int, seed: int, only: tuple[str, ...]) -> None:
     def quantile(values: list[float], q: float) -> float:
         return values[min(len(values) - 1, int(q * len(values)))]
 
-    rows = [[name, quantile(v, 0.5), quantile(v, 0.99), v[-1]] for name, v in times.items()]
+    rows: list[list[str | float | None]] = [
+        [name, quantile(v, 0.5), quantile(v, 0.99), v[-1]] for name, v in times.items()
+    ]
     table(f"from SIGINT to KeyboardInterrupt, ms, {rounds} each", ["call", "median", "p99", "worst"], rows)
     everything = sorted(t for values in times.values() for t in values)
     figure("interrupt.count", len(everything), "interruptions")
