@@ -241,29 +241,31 @@ static enum pm_status do_exit(struct doing *d)
 
 static enum pm_status do_unmap(struct doing *d)
 {
+	uint32_t s = d->op->space, page = d->op->page, changes = ++d->state->changes[s][page];
 	enum pm_status status;
 
-	d->state->changes[d->op->space][d->op->page]++;
-	d->state->locked[d->op->space][d->op->page] = false;
+	d->state->locked[s][page] = false;
 	status = pm_unmap(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE);
-	d->state->changes[d->op->space][d->op->page]++;
-	d->state->locked[d->op->space][d->op->page] = false;
-	if (!status)
-		d->state->gone[d->op->space][d->op->page] = true;
+	d->state->locked[s][page] = false;
+	/* If something else was at it meanwhile, it may have come last. */
+	if (!status && changes == d->state->changes[s][page])
+		d->state->gone[s][page] = true;
+	d->state->changes[s][page]++;
 	return status;
 }
 
 static enum pm_status do_protect(struct doing *d)
 {
-	bool write = d->op->value & 1;
+	uint32_t s = d->op->space, page = d->op->page, changes = ++d->state->changes[s][page];
+	bool write = d->op->value & 1, alone;
 	enum pm_status status;
 
-	d->state->changes[d->op->space][d->op->page]++;
-	d->state->readonly[d->op->space][d->op->page] = false;
+	d->state->readonly[s][page] = false;
 	status = pm_protect(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, PM_PROT_READ | (write ? PM_PROT_WRITE : 0));
-	d->state->changes[d->op->space][d->op->page]++;
-	if (!status && !write) {
-		d->state->readonly[d->op->space][d->op->page] = true;
+	alone = changes == d->state->changes[s][page];
+	d->state->changes[s][page]++;
+	if (!status && !write && alone) {
+		d->state->readonly[s][page] = true;
 		/* Others may still write through a pin, and to the file through another mapping. */
 		if (!has(d->world, PM_OP_POKE) && d->place < pm_model_file_place(0))
 			pm_model_clamp(&d->state->model, d->place, now(d));
@@ -274,14 +276,14 @@ static enum pm_status do_protect(struct doing *d)
 static enum pm_status do_remap(struct doing *d)
 {
 	struct pm_world_state *state = d->state;
-	uint32_t s = d->op->space, from = d->op->page, to = from >= 6 ? from - 6 : from + 6, end, event, other;
+	uint32_t s = d->op->space, from = d->op->page, to = from >= 6 ? from - 6 : from + 6, end, event, other, changes;
 	uint32_t from_place = pm_model_place_of(s, from), to_place = pm_model_place_of(s, to);
 	enum pm_status status;
 	uint64_t place;
 
 	if (from >= 2 && from < 6)
 		return PM_OK;
-	state->changes[s][from]++;
+	changes = ++state->changes[s][from];
 	state->changes[s][to]++;
 	state->gone[s][to] = state->readonly[s][to] = state->locked[s][to] = state->locked[s][from] = false;
 	/* Meanwhile anything may be seen at either place. */
@@ -289,14 +291,14 @@ static enum pm_status do_remap(struct doing *d)
 	event = pm_model_add(&state->model, to_place, (struct pm_model_event){ d->start, PM_MODEL_NOW, ((uint64_t)1 << PM_MODEL_GARBAGE) - 1, false, true });
 	status = pm_remap(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, PM_PAGE_SIZE, PM_MAP_FIXED | PM_MAP_MAYMOVE, pm_world_addr(to), &place);
 	end = now(d);
+	if (!status && changes == state->changes[s][from])
+		state->gone[s][from] = true;
 	state->changes[s][from]++;
 	state->changes[s][to]++;
 	state->locked[s][to] = state->locked[s][from] = false;
 	state->model.place[from_place].event[other].end = end;
 	state->model.place[from_place].event[other].values = 0;
 	state->model.place[to_place].event[event] = (struct pm_model_event){ d->start, end, status ? 0 : pm_model_allowed(&state->model, from_place, d->start, end), !status, true };
-	if (!status)
-		state->gone[s][from] = true;
 	return status;
 }
 
