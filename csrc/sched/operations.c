@@ -263,6 +263,8 @@ static enum pm_status do_protect(struct doing *d)
 	d->state->readonly[s][page] = false;
 	status = pm_protect(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, PM_PROT_READ | (write ? PM_PROT_WRITE : 0));
 	alone = changes == d->state->changes[s][page];
+	/* Also of what came and went meanwhile. */
+	d->state->readonly[s][page] = false;
 	d->state->changes[s][page]++;
 	if (!status && !write && alone) {
 		d->state->readonly[s][page] = true;
@@ -295,7 +297,7 @@ static enum pm_status do_remap(struct doing *d)
 		state->gone[s][from] = true;
 	state->changes[s][from]++;
 	state->changes[s][to]++;
-	state->locked[s][to] = state->locked[s][from] = false;
+	state->gone[s][to] = state->readonly[s][to] = state->locked[s][to] = state->locked[s][from] = false;
 	state->model.place[from_place].event[other].end = end;
 	state->model.place[from_place].event[other].values = 0;
 	state->model.place[to_place].event[event] = (struct pm_model_event){ d->start, end, status ? 0 : pm_model_allowed(&state->model, from_place, d->start, end), !status, true };
