@@ -239,7 +239,7 @@ def measure(name: str, rounds: int, rng: random.Random) -> list[float]:
 
 
 @click.command()
-@click.option("--rounds", default=80, show_default=True, help="Interruptions of each scenario.")
+@click.option("--rounds", default=84, show_default=True, help="Interruptions of each scenario.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--only", type=click.Choice(sorted(SCENARIOS)), multiple=True, help="Only these scenarios.")
 def main(rounds: int, seed: int, only: tuple[str, ...]) -> None:

@@ -227,9 +227,13 @@ static void write_notify(void)
 	CHECK_EQ(space_pte(rig.m, space, at).writable, 0);
 	space_put(rig.m, space, at, 2);
 	CHECK_EQ(space_counters(rig.m).fault_notify, 2);
+	/* Written without having been read: the file is told by the same fault. */
+	space_put(rig.m, space, at + 2 * PAGE, 3);
+	REQUIRE(pm_file_info(rig.m, 0, file, &info) == PM_OK);
+	CHECK_EQ(info.nr_dirty, 2);
 	space_exit(rig.m, space);
 	REQUIRE(pm_file_info(rig.m, 0, file, &info) == PM_OK);
-	CHECK_EQ(info.nr_dirty, 1);
+	CHECK_EQ(info.nr_dirty, 2);
 	space_file_close(rig.m, file);
 	CHECK_EQ(pm_device_destroy(rig.m, device), PM_OK);
 	space_rig_end(&rig);

@@ -64,7 +64,9 @@ class Everything(Mappings):
             self.learn_own(pair, vpn, 1)
             return multiple()
         assert why is None
-        held = (pin, model.slots[vpn].held(write), self.file_page(model, vpn))
+        # What a short pin for reading holds may stop being the space's page at the next write: it is only held.
+        page = bytearray() if kind == "short" and not write else model.slots[vpn].held()
+        held = (pin, page, self.file_page(model, vpn))
         self.held.append(pin)
         return held
 
@@ -91,7 +93,7 @@ class Everything(Mappings):
             self.learn_own(pair, vpn, 1)
             return multiple()
         assert why is None
-        seen = (window, model.slots[vpn].held(write), self.file_page(model, vpn))
+        seen = (window, model.slots[vpn].held(), self.file_page(model, vpn))
         self.seen.append(seen)
         return seen
 
@@ -251,7 +253,7 @@ class Everything(Mappings):
     @rule(
         swap=st.booleans(),
         direction=st.sampled_from(["read", "write", "both"]),
-        nth=st.integers(1, 6),
+        nth=st.sampled_from([1, 1, 1, 2, 5]),
         forever=st.booleans(),
     )
     def ail(self, swap: bool, direction: Any, nth: int, forever: bool) -> None:

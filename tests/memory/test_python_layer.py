@@ -337,6 +337,21 @@ def test_a_call_that_came_back_for_signals_goes_on_by_itself() -> None:
         machine.validate()
 
 
+def test_transfers_longer_than_a_piece_are_whole() -> None:
+    """Long transfers are cut, so that signals are heard; nobody sees the cuts."""
+    n = (1 << 25) + 12345
+    with Machine.from_size("80M", memory=MemoryOptions()) as machine:
+        file = File(machine, "ram", size=0)
+        data = np.arange(n // 4 + 1, dtype=np.uint32).tobytes()[:n]
+        file.write(7, data)
+        assert file.info().size == n + 7
+        assert file.read(0, n + 100) == bytes(7) + data
+        assert file.touch(7, 2 * n) == n
+        space = AddressSpace(machine)
+        addr = space.map(9000 * PAGE, file=file)
+        assert space.read(addr + 7, n) == data
+
+
 def test_memory_that_ran_short_is_waited_for() -> None:
     """More than there is, by way of swap on a device that takes its time."""
     with Machine([(ZoneKind.NORMAL, 0, 256)], settings=Settings(min_free_kbytes=64), memory=MemoryOptions()) as machine:
