@@ -1,7 +1,7 @@
 #include "base/yield.h"
 
 #ifdef PM_TEST_FLAVOUR
-_Thread_local struct pm_hooks *pm_hooks;
+_Thread_local struct pm_hooks *pm_hooks __attribute__((tls_model("initial-exec")));
 #endif
 
 const char *pm_point_name(enum pm_point point)

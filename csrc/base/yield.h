@@ -58,8 +58,9 @@ struct pm_hooks {
 	uint32_t planted;     ///< enum pm_planted
 };
 
-/// The scheduler of this thread; NULL: none. Per thread, and in the test flavour only.
-extern _Thread_local struct pm_hooks *pm_hooks;
+/// The scheduler of this thread; NULL: none. Per thread, and in the test flavour only. Every step of the core looks at it: hence the model
+/// that needs no call, also in a module that is loaded late.
+extern _Thread_local struct pm_hooks *pm_hooks __attribute__((tls_model("initial-exec")));
 
 static inline bool pm_scheduled(void)
 {
