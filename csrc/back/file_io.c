@@ -49,9 +49,10 @@ enum pm_status pm_file_read(struct pm_machine *m, uint32_t cpu, uint64_t handle,
 		status = pm_file_page(&call, file, piece.index, PM_WANT_READ, &pfn);
 		if (status)
 			break;
-		pm_yield(PM_AT_TOUCH, pm_frame_bytes(m, pfn));
-		if (bytes)
+		if (bytes) {
+			pm_yield(PM_AT_TOUCH, pm_frame_bytes(m, pfn));
 			memcpy((char *)bytes + done, pm_frame_bytes(m, pfn) + piece.offset, piece.n);
+		}
 		pm_file_mark_used(m, pfn);
 		pm_page_unlock(&call, pfn);
 		pm_page_put(&call, pfn);

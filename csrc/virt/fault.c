@@ -85,9 +85,10 @@ static enum pm_status copy_page(struct fault *f, struct pm_pfn old)
 	status = pm_page_alloc(f->call, 0, anon_gfp, false, &pfn);
 	if (status)
 		return status;
-	pm_yield(PM_AT_COPY, pm_frame_bytes(m, old));
-	if (pm_has_contents(m))
+	if (pm_has_contents(m)) {
+		pm_yield(PM_AT_COPY, pm_frame_bytes(m, old));
 		memcpy(pm_frame_bytes(m, pfn), pm_frame_bytes(m, old), PM_PAGE_SIZE);
+	}
 	pm_lock(&f->leaf->lock);
 	if ((pm_pte_load(f->entry) | PM_PTE_YOUNG) == (f->pte | PM_PTE_YOUNG) || PM_PLANTED(COW_NO_RECHECK)) {
 		make_anon(f, pfn, pm_vma_anon(f->vma));
