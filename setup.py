@@ -1,16 +1,18 @@
 """Build of the C extension: everything else is declared in pyproject.toml.
 
-The extension itself is described by pymigrate/_ffi_build.py. This file adds two things: an error that a person can act
-on where the machine has no C compiler or no Python headers, and the abi3 tag of the wheel.
+The extensions themselves are described by pymigrate/_ffi_build.py. This file adds three things: an error that a person
+can act on where the machine has no C compiler or no Python headers, the abi3 tag of the wheel, and when the schedule
+search is built: for who works on pymigrate (an editable install, a build in place), and where PYMIGRATE_EXPLORE=1 asks.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import sysconfig
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -27,6 +29,23 @@ INSTALL_HINT = (
 class BuildCore(build_ext):
     """`build_ext` that says what to install when it cannot compile."""
 
+    def finalize_options(self) -> None:
+        """Leave the schedule search out of a plain install, and compile side by side what is left."""
+        super().finalize_options()
+        wanted = os.environ.get("PYMIGRATE_EXPLORE")
+        release = os.environ.get("PYMIGRATE_FLAVOUR", "release") in ("", "release")
+        developing = (self.inplace or getattr(self, "editable_mode", False)) and release
+        if wanted != "1" and (wanted == "0" or not developing):
+            self.extensions = [one for one in self.extensions if one.name != "pymigrate._explore"]
+        if self.parallel is None and len(self.extensions) > 1:
+            self.parallel = 2
+
+    def build_extension(self, ext: Extension) -> None:
+        """Give each module a folder for its objects: both compile the same sources, each in its own way."""
+        own = copy.copy(self)
+        own.build_temp = os.path.join(self.build_temp, ext.name)
+        super(BuildCore, own).build_extension(ext)
+
     def build_extensions(self) -> None:
         """Check for the compiler and the headers before the first file is compiled."""
         compiler = str(self.compiler.compiler_so[0])
@@ -42,7 +61,7 @@ class BuildCore(build_ext):
 
 
 setup(
-    cffi_modules=["pymigrate/_ffi_build.py:make_builder"],
+    cffi_modules=["pymigrate/_ffi_build.py:make_builder", "pymigrate/_ffi_build.py:make_explore_builder"],
     cmdclass={"build_ext": BuildCore},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

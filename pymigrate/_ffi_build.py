@@ -3,7 +3,12 @@
 The header is the only description of the interface: what stands between its BINDING markers goes to cffi as it is, less
 the two attribute macros. Run by setup.py; never imported by the package.
 
+The schedule search (`pymigrate explore`) is a second module, `pymigrate._explore`: the core in its test flavour with
+csrc/sched, over csrc/sched/explore.h. It takes as long to compile as the first, so a plain install goes without:
+setup.py says when it is built.
+
 Environment:
+    PYMIGRATE_EXPLORE: ``1`` builds `pymigrate._explore` too.
     PYMIGRATE_FLAVOUR: ``release`` (the default), ``debug``, ``asan``, ``tsan`` or ``coverage``. The last three
         need clang (``CC=clang-19 LDSHARED="clang-19 -shared"``); tools/job.py sets all of it.
 """
@@ -114,7 +119,18 @@ static void *pm_binding_show(void *owner, uint64_t pin)
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "include" / "pymigrate.h"
+EXPLORE_HEADER = ROOT / "csrc" / "sched" / "explore.h"
 FOLDERS = ("base", "phys", "virt", "back", "move", "replay")
+
+COMPILE_FLAGS = [
+    "-std=c11",
+    "-pthread",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+]
 
 # CPython's own flags may hold -fwrapv, which would hide signed overflow from UBSan: hence -fno-wrapv.
 _CLANG_RUNTIME = ["-shared-libsan"]
@@ -151,9 +167,9 @@ def binding_text(header: str) -> str:
     return text
 
 
-def core_files(suffix: str) -> list[str]:
+def core_files(suffix: str, folders: tuple[str, ...] = FOLDERS) -> list[str]:
     """Returns the core's files with `suffix`, relative to the root, in a fixed order so that builds repeat."""
-    found = [path for folder in FOLDERS for path in sorted((ROOT / "csrc" / folder).glob(f"*{suffix}"))]
+    found = [path for folder in folders for path in sorted((ROOT / "csrc" / folder).glob(f"*{suffix}"))]
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 
@@ -173,17 +189,32 @@ def make_builder() -> cffi.FFI:
         depends=[*core_files(".h"), "csrc/include/pymigrate.h", "pymigrate/_ffi_build.py"],
         include_dirs=["csrc", "csrc/include"],
         define_macros=[("_GNU_SOURCE", "1"), ("Py_LIMITED_API", "0x030b0000")],
-        extra_compile_args=[
-            "-std=c11",
-            "-pthread",
-            "-fvisibility=hidden",
-            "-Wall",
-            "-Wextra",
-            "-Wno-unused-parameter",
-            "-Wno-missing-field-initializers",
-            *compile_flags,
-        ],
+        extra_compile_args=[*COMPILE_FLAGS, *compile_flags],
         extra_link_args=["-pthread", *link_flags],
+        py_limited_api=True,
+    )
+    return builder
+
+
+# Tables of handles are small: every schedule begins with a copy of all that a machine has.
+_EXPLORE_FLAGS = ["-O2", "-DPM_TEST_FLAVOUR=1", "-DPM_CFG_POOL_CHUNKS=8"]
+
+
+def make_explore_builder() -> cffi.FFI:
+    """Returns the cffi builder of the schedule search."""
+    builder = cffi.FFI()
+    builder.cdef("enum pm_status { PM_OK, ... };")
+    builder.cdef(binding_text(EXPLORE_HEADER.read_text(encoding="utf-8")))
+    folders = (*FOLDERS, "sched")
+    builder.set_source(
+        "pymigrate._explore",
+        '#include "sched/explore.h"\n',
+        sources=core_files(".c", folders),
+        depends=[*core_files(".h", folders), "csrc/include/pymigrate.h", "pymigrate/_ffi_build.py"],
+        include_dirs=["csrc", "csrc/include"],
+        define_macros=[("_GNU_SOURCE", "1"), ("Py_LIMITED_API", "0x030b0000")],
+        extra_compile_args=[*COMPILE_FLAGS, *_EXPLORE_FLAGS],
+        extra_link_args=["-pthread"],
         py_limited_api=True,
     )
     return builder

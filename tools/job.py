@@ -223,6 +223,14 @@ def bench_record() -> None:
 
 
 @job
+def explore() -> None:
+    """The schedule search for EXPLORE_BUDGET (60s), and every planted bug, with figures."""
+    command = (sys.executable, "-m", "pymigrate", "explore", "--figures", "--budget")
+    run(*command, os.environ.get("EXPLORE_BUDGET", "60s"), "--seed", os.environ.get("EXPLORE_SEED", "0"))
+    run(*command, "60s", "--planted", "all")
+
+
+@job
 def wheel() -> None:
     """The abi3 wheel, in dist/."""
     run(sys.executable, "-m", "build", "--wheel")

@@ -49,8 +49,10 @@ enum pm_status pm_file_read(struct pm_machine *m, uint32_t cpu, uint64_t handle,
 		status = pm_file_page(&call, file, piece.index, PM_WANT_READ, &pfn);
 		if (status)
 			break;
-		if (bytes)
+		if (bytes) {
+			pm_yield(PM_AT_TOUCH, pm_frame_bytes(m, pfn));
 			memcpy((char *)bytes + done, pm_frame_bytes(m, pfn) + piece.offset, piece.n);
+		}
 		pm_file_mark_used(m, pfn);
 		pm_page_unlock(&call, pfn);
 		pm_page_put(&call, pfn);
@@ -86,6 +88,7 @@ static enum pm_status change_page(struct pm_call *call, struct pm_file *file, st
 		if (pm_has_contents(m) && (bytes || zero)) {
 			char *to = pm_frame_bytes(m, pfn) + piece.offset;
 
+			pm_yield(PM_AT_TOUCH, to);
 			if (bytes)
 				memcpy(to, bytes, piece.n);
 			else
@@ -135,7 +138,8 @@ static enum pm_status truncate_page(struct pm_call *call, struct pm_file *file, 
 	if (pm_file_has(file, index, pfn)) {
 		status = pm_page_wait(call, pfn, PM_PG_WRITEBACK);
 		if (!status) {
-			pm_rmap_unmap_file(call, &file->mapping, index, 1, true);
+			if (!PM_PLANTED(TRUNCATE_ONE_UNMAP))
+				pm_rmap_unmap_file(call, &file->mapping, index, 1, true);
 			pm_file_remove(call, file, index, pfn, true);
 			pm_back_count(call->m, PM_BE_TRUNCATED, 1);
 		}

@@ -49,7 +49,7 @@ void pm_swap_leave_locked(struct pm_machine *m, struct pm_swap *swap, uint32_t s
 	(void)pm_page_clear(pm_page_of(m, pfn), PM_PG_SWAPCACHE);
 	swap->slot[slot].pfn_next = 0;
 	swap->nr_cached--;
-	if (!swap->slot[slot].count)
+	if (!swap->slot[slot].count || PM_PLANTED(SWAP_FREED_EARLY))
 		free_slot(swap, slot);
 }
 

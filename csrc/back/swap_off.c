@@ -29,9 +29,9 @@ static bool map_back(const struct back_entry *e, struct pm_pfn pfn)
 		pm_page_set_mapping(page, anon->pooled.index);
 	}
 	pm_lock(&e->leaf->lock);
-	mapped = pm_pte_load(e->entry) == e->pte;
+	mapped = pm_pte_load(e->entry) == e->pte || PM_PLANTED(SWAPOFF_NO_RECHECK);
 	if (mapped) {
-		(void)atomic_fetch_add(&page->counts, PM_ONE_MAP);
+		(void)pm_page_add_counts(page, PM_ONE_MAP);
 		pm_pte_store(e->entry, pm_pte_make(pfn, pm_vma_bits(e->vma) | (e->pte & PM_PTE_EXCLUSIVE)));
 		if (atomic_load_explicit(&e->vma->locked, memory_order_relaxed))
 			pm_lru_change(m, pfn, PM_PG_MLOCKED | PM_PG_UNEVICTABLE, 0);
@@ -164,6 +164,11 @@ static enum pm_status pause_a_little(struct pm_call *call)
 	struct pm_waiter waiter;
 	enum pm_status status;
 
+	/* Nobody wakes us: the sleep's own length ends it. */
+	if (pm_scheduled()) {
+		pm_block(PM_AT_PAUSE, &call->m->back->swap, pm_wait_key(&call->m->back->swap));
+		return PM_OK;
+	}
 	pm_wait_prepare(call, &waiter, pm_wait_key(&call->m->back->swap));
 	status = pm_call_sleep(call, &waiter);
 	pm_wait_finish(call, &waiter);

@@ -97,6 +97,7 @@ static void move_bytes(struct pm_machine *m, struct pm_device *device, const str
 
 	if (!pm_has_contents(m))
 		return;
+	pm_yield(PM_AT_COPY, pm_frame_bytes(m, transfer->pfn));
 	if (transfer->io == PM_IO_WRITE) {
 		if (block)
 			memcpy(block, pm_frame_bytes(m, transfer->pfn), PM_PAGE_SIZE);

@@ -75,6 +75,10 @@ static void end_writeback(struct pm_machine *m, struct pm_file *file, uint64_t i
 	(void)pm_cache_clear(cache, index, PM_TAG_WRITEBACK);
 	if (!status) {
 		pm_cache_set(cache, index, PM_TAG_BLOCK);
+		if (PM_PLANTED(WRITEBACK_CLEARS_LATE)) {
+			(void)pm_page_clear(pm_page_of(m, pfn), PM_PG_DIRTY | PM_PG_ERROR);
+			(void)pm_cache_clear(cache, index, PM_TAG_DIRTY);
+		}
 	} else {
 		(void)pm_page_set(pm_page_of(m, pfn), PM_PG_DIRTY | (failed ? PM_PG_ERROR : 0));
 		pm_cache_set(cache, index, PM_TAG_DIRTY);
@@ -129,9 +133,11 @@ enum pm_status pm_file_write_out(struct pm_call *call, struct pm_file *file, uin
 	}
 	/* WRITEBACK first: a page that is neither dirty nor being written could be dropped. */
 	(void)pm_page_set(page, PM_PG_WRITEBACK);
-	(void)pm_page_clear(page, PM_PG_DIRTY | PM_PG_ERROR);
+	if (!PM_PLANTED(WRITEBACK_CLEARS_LATE)) {
+		(void)pm_page_clear(page, PM_PG_DIRTY | PM_PG_ERROR);
+		(void)pm_cache_clear(cache, index, PM_TAG_DIRTY);
+	}
 	pm_cache_set(cache, index, PM_TAG_WRITEBACK);
-	(void)pm_cache_clear(cache, index, PM_TAG_DIRTY);
 	(void)pm_cache_clear(cache, index, PM_TAG_FAILED);
 	file->writeouts++;
 	pm_unlock(&cache->lock);

@@ -14,4 +14,10 @@
 /// Frame numbers are 32 bits wide inside, so that links stay small: 16 TiB of 4 KiB frames.
 #define PM_CFG_MAX_FRAMES 0xfffffff0u
 
+/// Chunks of 64 objects that a table of handles can have: at most 2^20 objects of a kind. The schedule search makes do with few, since it copies
+/// all that a machine has at the beginning of every schedule.
+#ifndef PM_CFG_POOL_CHUNKS
+#define PM_CFG_POOL_CHUNKS 16384
+#endif
+
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/config.h"
+#include "base/yield.h"
 
 /// Exists as a place for a breakpoint: every injected failure comes through here.
 static __attribute__((noinline)) bool injected_failure(void)
@@ -27,12 +28,33 @@ bool pm_host_fails(struct pm_host *host)
 	return false;
 }
 
+/// Zeroed memory of the host, or of the scheduler's world.
+static void *take(size_t bytes)
+{
+#ifdef PM_TEST_FLAVOUR
+	if (pm_hooks)
+		return pm_hooks->zalloc(pm_hooks, bytes);
+#endif
+	return calloc(1, bytes);
+}
+
+static void give(void *memory)
+{
+#ifdef PM_TEST_FLAVOUR
+	if (pm_hooks) {
+		pm_hooks->free(pm_hooks, memory);
+		return;
+	}
+#endif
+	free(memory);
+}
+
 /// The address that the host gave us stands just below the one that we give out. Large pieces come from the host as zeros that cost nothing until they are
 /// touched, so they are not zeroed again.
 void *pm_host_zalloc(struct pm_host *host, size_t bytes)
 {
 	size_t line = PM_CFG_CACHE_LINE;
-	char *raw = pm_host_fails(host) || bytes > SIZE_MAX - 2 * line ? NULL : calloc(1, bytes + 2 * line), *memory;
+	char *raw = pm_host_fails(host) || bytes > SIZE_MAX - 2 * line ? NULL : take(bytes + 2 * line), *memory;
 
 	if (!raw)
 		return NULL;
@@ -47,5 +69,5 @@ void pm_host_free(struct pm_host *host, void *memory)
 	if (!memory)
 		return;
 	atomic_fetch_sub_explicit(&host->nr_live, 1, memory_order_relaxed);
-	free(((void **)memory)[-1]);
+	give(((void **)memory)[-1]);
 }

@@ -14,6 +14,10 @@ void pm_lock_slow(struct pm_lock *lock)
 		if (atomic_load_explicit(&lock->held, memory_order_relaxed) == 0 &&
 		    atomic_compare_exchange_weak_explicit(&lock->held, &expected, 1, memory_order_acquire, memory_order_relaxed))
 			return;
+		if (pm_scheduled()) {
+			pm_block(PM_AT_LOCK, lock, (uint64_t)(uintptr_t)lock);
+			continue;
+		}
 		if (++spins < PM_LOCK_SPINS) {
 #if defined(__x86_64__) || defined(__i386__)
 			__builtin_ia32_pause();
@@ -28,22 +32,28 @@ void pm_lock_slow(struct pm_lock *lock)
 
 #ifdef PM_TEST_FLAVOUR
 /// Bit r is set while this thread holds a lock of rank r. Per thread, and in the test flavour only.
-static _Thread_local uint32_t held_ranks;
+static _Thread_local uint32_t ranks_of_thread;
+
+/// Those of the running task, where tasks share a thread.
+static uint32_t *held_ranks(void)
+{
+	return pm_hooks ? &pm_hooks->held_ranks : &ranks_of_thread;
+}
 
 bool pm_rank_may_take(uint32_t rank)
 {
-	return rank != 0 && (held_ranks >> rank) == 0;
+	return rank != 0 && (*held_ranks() >> rank) == 0;
 }
 
 void pm_rank_push(uint32_t rank)
 {
 	PM_ASSERT(pm_rank_may_take(rank));
-	held_ranks |= 1u << rank;
+	*held_ranks() |= 1u << rank;
 }
 
 void pm_rank_pop(uint32_t rank)
 {
-	PM_ASSERT(held_ranks & (1u << rank));
-	held_ranks &= ~(1u << rank);
+	PM_ASSERT(*held_ranks() & (1u << rank));
+	*held_ranks() &= ~(1u << rank);
 }
 #endif

@@ -27,6 +27,7 @@
 
 #include "base/assert.h"
 #include "base/types.h"
+#include "base/yield.h"
 
 #if defined(__clang__)
 #define PM_TSA(x) __attribute__((x))
@@ -100,38 +101,48 @@ void pm_lock_slow(struct pm_lock *lock);
 static inline void pm_lock(struct pm_lock *lock) PM_ACQUIRE(lock) PM_NO_TSA
 {
 	pm_rank_push(lock->rank);
+	pm_yield(PM_AT_LOCK, lock);
 	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
 		pm_lock_slow(lock);
+	pm_note_held((uint64_t)(uintptr_t)lock, lock->rank, true);
 }
 
 /// Takes the lock if it is free, and says so. Without a call, so that a caller can stay a leaf function.
 static inline bool pm_trylock(struct pm_lock *lock) PM_TRY_ACQUIRE(true, lock) PM_NO_TSA
 {
+	pm_yield(PM_AT_TRYLOCK, lock);
 	/* Of a held lock this leaves what was there, a 1. */
 	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
 		return false;
 	pm_rank_push(lock->rank);
+	pm_note_held((uint64_t)(uintptr_t)lock, lock->rank, true);
 	return true;
 }
 
 static inline void pm_unlock(struct pm_lock *lock) PM_RELEASE(lock) PM_NO_TSA
 {
 	pm_rank_pop(lock->rank);
+	pm_note_held((uint64_t)(uintptr_t)lock, lock->rank, false);
 	atomic_store_explicit(&lock->held, 0, memory_order_release);
+	pm_unblock(lock);
 }
 
 /// A second lock of one kind under the first (fork's child, mremap's destination): its rank is `nested` meanwhile.
 static inline void pm_lock_nested(struct pm_lock *lock, enum pm_lock_rank nested) PM_ACQUIRE(lock) PM_NO_TSA
 {
 	pm_rank_push((uint32_t)nested);
+	pm_yield(PM_AT_LOCK, lock);
 	if (PM_UNLIKELY(atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)))
 		pm_lock_slow(lock);
+	pm_note_held((uint64_t)(uintptr_t)lock, (uint32_t)nested, true);
 }
 
 static inline void pm_unlock_nested(struct pm_lock *lock, enum pm_lock_rank nested) PM_RELEASE(lock) PM_NO_TSA
 {
 	pm_rank_pop((uint32_t)nested);
+	pm_note_held((uint64_t)(uintptr_t)lock, (uint32_t)nested, false);
 	atomic_store_explicit(&lock->held, 0, memory_order_release);
+	pm_unblock(lock);
 }
 
 #endif

@@ -78,6 +78,7 @@ uint64_t pm_pool_publish(struct pm_pool *pool, void *object)
 	uint32_t generation = atomic_load_explicit(&pooled->generation, memory_order_relaxed) + 1;
 
 	PM_ASSERT(generation & 1);
+	pm_yield(PM_AT_HANDLE_SET, object);
 	/* Release: who finds the handle sees the object whole. */
 	atomic_store_explicit(&pooled->generation, generation, memory_order_release);
 	return handle_of(pool, pooled, generation);
@@ -86,8 +87,10 @@ uint64_t pm_pool_publish(struct pm_pool *pool, void *object)
 bool pm_pool_unpublish(struct pm_pool *pool, void *object, uint64_t handle)
 {
 	struct pm_pooled *pooled = object;
-	uint32_t generation = atomic_load(&pooled->generation);
+	uint32_t generation;
 
+	pm_yield(PM_AT_HANDLE_SET, object);
+	generation = atomic_load(&pooled->generation);
 	return (generation & 1) && handle_of(pool, pooled, generation) == handle &&
 	       atomic_compare_exchange_strong(&pooled->generation, &generation, generation + 1);
 }
@@ -122,9 +125,11 @@ uint64_t pm_pool_handle(const struct pm_pool *pool, const void *object)
 bool pm_pool_is(const struct pm_pool *pool, const void *object, uint64_t handle)
 {
 	const struct pm_pooled *pooled = object;
-	/* Sequentially consistent: partner of pm_pool_unpublish(). */
-	uint32_t generation = atomic_load(&pooled->generation);
+	uint32_t generation;
 
+	pm_yield(PM_AT_HANDLE, object);
+	/* Sequentially consistent: partner of pm_pool_unpublish(). */
+	generation = atomic_load(&pooled->generation);
 	return (generation & 1) && handle_of(pool, pooled, generation) == handle;
 }
 

@@ -9,7 +9,7 @@
 #include "base/host.h"
 #include "base/lock.h"
 
-enum { PM_POOL_CHUNK_SHIFT = 6, PM_POOL_CHUNK = 1 << PM_POOL_CHUNK_SHIFT, PM_POOL_CHUNKS = 16384, PM_POOL_NONE = 0 };
+enum { PM_POOL_CHUNK_SHIFT = 6, PM_POOL_CHUNK = 1 << PM_POOL_CHUNK_SHIFT, PM_POOL_CHUNKS = PM_CFG_POOL_CHUNKS, PM_POOL_NONE = 0 };
 
 /// The first member of every pooled object.
 struct pm_pooled {

@@ -6,7 +6,10 @@ enum { PM_RWSEM_SPINS = 100 };
 /// Enters for reading, and with that settles that a reader was next.
 static bool try_read(struct pm_rwsem *sem)
 {
-	uint32_t state = atomic_load_explicit(&sem->state, memory_order_relaxed);
+	uint32_t state;
+
+	pm_yield(PM_AT_RWSEM, sem);
+	state = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
 	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_WAITERS | PM_RWSEM_WRITER_NEXT)))
 		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, (state + 1) & ~(uint32_t)PM_RWSEM_READER_NEXT, memory_order_acquire, memory_order_relaxed))
@@ -16,12 +19,28 @@ static bool try_read(struct pm_rwsem *sem)
 
 static bool try_write(struct pm_rwsem *sem)
 {
-	uint32_t state = atomic_load_explicit(&sem->state, memory_order_relaxed);
+	uint32_t state;
+
+	pm_yield(PM_AT_RWSEM, sem);
+	state = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
 	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_READERS | PM_RWSEM_READER_NEXT)))
 		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, (state | PM_RWSEM_WRITER) & ~(uint32_t)PM_RWSEM_WRITER_NEXT, memory_order_acquire, memory_order_relaxed))
 			return true;
 	return false;
+}
+
+static void note_taken(const struct pm_rwsem *sem)
+{
+	pm_rank_push(sem->rank);
+	pm_note_held(pm_wait_key(sem), sem->rank, true);
+}
+
+static void note_given(const struct pm_rwsem *sem)
+{
+	pm_rank_pop(sem->rank);
+	pm_note_held(pm_wait_key(sem), sem->rank, false);
+	pm_yield(PM_AT_RWSEM, sem);
 }
 
 static uint64_t key_of(const struct pm_rwsem *sem)
@@ -51,8 +70,10 @@ static uint32_t next_bit(bool write)
 /// Marks that somebody sleeps, and, for who has slept in vain, that its kind is next, unless the other kind is. Returns the state before.
 static uint32_t mark(struct wanting *w)
 {
-	uint32_t state = atomic_load(&w->sem->state), bits;
+	uint32_t state, bits;
 
+	pm_yield(PM_AT_RWSEM, w->sem);
+	state = atomic_load(&w->sem->state);
 	do {
 		w->next = w->next || (w->slept && !(state & next_bit(!w->write)));
 		bits = PM_RWSEM_WAITERS | (w->slept && !(state & next_bit(!w->write)) ? next_bit(w->write) : 0);
@@ -89,6 +110,7 @@ static void step_back(struct pm_call *call, const struct wanting *w)
 {
 	if (!w->next)
 		return;
+	pm_yield(PM_AT_RWSEM, w->sem);
 	atomic_fetch_and(&w->sem->state, ~next_bit(w->write));
 	(void)pm_wake_all(call->waits, key_of(w->sem));
 }
@@ -103,12 +125,12 @@ static enum pm_status take(struct pm_call *call, struct pm_rwsem *sem, bool writ
 	PM_ASSERT_SLOW(pm_rank_may_take(sem->rank));
 	while (!taken && !status) {
 		taken = try_take(&w);
-		if (taken || spins++ < PM_RWSEM_SPINS)
+		if (taken || (!pm_scheduled() && spins++ < PM_RWSEM_SPINS))
 			continue;
 		status = sleep_for(call, &w, &taken);
 	}
 	if (taken) {
-		pm_rank_push(sem->rank);
+		note_taken(sem);
 		return PM_OK;
 	}
 	step_back(call, &w);
@@ -139,7 +161,7 @@ bool pm_rwsem_try_read(struct pm_rwsem *sem) PM_NO_TSA
 {
 	if (!try_read(sem))
 		return false;
-	pm_rank_push(sem->rank);
+	note_taken(sem);
 	return true;
 }
 
@@ -154,7 +176,7 @@ void pm_rwsem_read_unlock(struct pm_waits *waits, struct pm_rwsem *sem) PM_NO_TS
 {
 	uint32_t before;
 
-	pm_rank_pop(sem->rank);
+	note_given(sem);
 	before = atomic_fetch_sub(&sem->state, 1);
 	PM_ASSERT_SLOW(before & PM_RWSEM_READERS);
 	if ((before & PM_RWSEM_WAITERS) && (before & PM_RWSEM_READERS) == 1)
@@ -165,7 +187,7 @@ void pm_rwsem_write_unlock(struct pm_waits *waits, struct pm_rwsem *sem) PM_NO_T
 {
 	uint32_t before;
 
-	pm_rank_pop(sem->rank);
+	note_given(sem);
 	before = atomic_fetch_and(&sem->state, ~(uint32_t)PM_RWSEM_WRITER);
 	PM_ASSERT_SLOW(before & PM_RWSEM_WRITER);
 	if (before & PM_RWSEM_WAITERS)

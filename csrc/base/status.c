@@ -3,9 +3,14 @@
 
 #include "base/assert.h"
 #include "base/types.h"
+#include "base/yield.h"
 
 void pm_assert_failed(const char *condition, const char *file, int line)
 {
+#ifdef PM_TEST_FLAVOUR
+	if (pm_hooks)
+		pm_hooks->failed(pm_hooks, condition, file, line);
+#endif
 	fprintf(stderr, "pymigrate: broken invariant %s at %s:%d\n", condition, file, line);
 	abort();
 }

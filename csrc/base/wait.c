@@ -83,8 +83,13 @@ static bool sleep_once(struct pm_call *call, struct pm_waiter *waiter, uint64_t 
 	uint64_t idle_ns = call->waits->idle ? call->waits->idle(call->waits->context) : UINT64_MAX;
 
 	/* Acquire: partner of the release in pm_wake_all(); what the waker changed before is seen after. */
+	pm_yield(PM_AT_SLEEP, &waiter->woken);
 	if (idle_ns == 0 || atomic_load_explicit(&waiter->woken, memory_order_acquire))
 		return true;
+	if (pm_scheduled()) {
+		pm_block(PM_AT_SLEEP, &waiter->woken, waiter->key);
+		return true;
+	}
 	futex_wait(&waiter->woken, idle_ns < most_ns ? idle_ns : most_ns);
 	return atomic_load_explicit(&waiter->woken, memory_order_acquire) || idle_ns < most_ns;
 }
@@ -118,7 +123,9 @@ static void wake_one(struct pm_wait_bucket *bucket, struct pm_waiter *waiter)
 	unlink_waiter(bucket, waiter);
 	atomic_store_explicit(&waiter->woken, 1, memory_order_release);
 	/* A wake-up of an address that is used otherwise by now is a wake-up too many, which every sleeper has to stand. */
-	futex_wake(&waiter->woken);
+	if (!pm_scheduled())
+		futex_wake(&waiter->woken);
+	pm_unblock(&waiter->woken);
 }
 
 uint32_t pm_wake_all(struct pm_waits *waits, uint64_t key)
@@ -127,6 +134,7 @@ uint32_t pm_wake_all(struct pm_waits *waits, uint64_t key)
 	struct pm_waiter *waiter, *next;
 	uint32_t woken = 0;
 
+	pm_yield(PM_AT_WAKE, bucket);
 	if (atomic_load(&bucket->nr) == 0)
 		return 0;
 	pm_lock(&bucket->lock);
@@ -136,6 +144,8 @@ uint32_t pm_wake_all(struct pm_waits *waits, uint64_t key)
 			continue;
 		wake_one(bucket, waiter);
 		woken++;
+		if (PM_PLANTED(WAKE_ONE))
+			break;
 	}
 	pm_unlock(&bucket->lock);
 	return woken;

@@ -24,10 +24,25 @@ bool pm_page_freeze(struct pm_page *page, uint32_t refs)
 
 void pm_page_unfreeze(struct pm_page *page, uint32_t refs)
 {
-	uint64_t before = atomic_fetch_add_explicit(&page->counts, refs, memory_order_release);
+	uint64_t before;
+
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	before = atomic_fetch_add_explicit(&page->counts, refs, memory_order_release);
 
 	PM_ASSERT_SLOW(pm_counts_refs(before) == 0);
 	(void)before;
+}
+
+/// Lets a scheduler check that nobody writes to a frame without an owner.
+static void note_owner(struct pm_pfn pfn, unsigned int order, bool owned)
+{
+#ifdef PM_TEST_FLAVOUR
+	if (pm_hooks)
+		pm_hooks->frame(pm_hooks, pfn.v, 1u << order, owned);
+#endif
+	(void)pfn;
+	(void)order;
+	(void)owned;
 }
 
 void pm_page_own(struct pm_machine *m, struct pm_pfn pfn)
@@ -42,6 +57,7 @@ void pm_page_own(struct pm_machine *m, struct pm_pfn pfn)
 	atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
 	pm_page_set_mapping(page, 0);
 	atomic_store_explicit(&page->counts, PM_ONE_REF, memory_order_relaxed);
+	note_owner(pfn, pm_word_order(word), true);
 }
 
 static void disown(struct pm_machine *m, struct pm_pfn pfn)
@@ -54,6 +70,7 @@ static void disown(struct pm_machine *m, struct pm_pfn pfn)
 	PM_ASSERT(pm_page_counts(page) == 0);
 	PM_ASSERT_SLOW(!pm_page_test(page, PM_PG_LOCKED | PM_PG_LRU | PM_PG_WRITEBACK | PM_PG_SWAPCACHE | PM_PG_CACHE | PM_PG_PRIVATE));
 	pm_frame_set_word(frame, pm_word(PM_FRAME_USED, pm_word_migratetype(word), pm_word_order(word)));
+	note_owner(pfn, pm_word_order(word), false);
 }
 
 void pm_page_disown(struct pm_machine *m, uint32_t cpu, struct pm_pfn pfn)

@@ -69,6 +69,7 @@ static inline uint32_t pm_counts_maps(uint64_t counts)
 /// Relaxed: a count that others change; who acts on it holds what keeps it still, or changes it with a compare-and-swap.
 static inline uint64_t pm_page_counts(const struct pm_page *page)
 {
+	pm_yield(PM_AT_COUNTS, &page->counts);
 	return atomic_load_explicit(&page->counts, memory_order_relaxed);
 }
 
@@ -85,6 +86,7 @@ static inline uint32_t pm_page_mapcount(const struct pm_page *page)
 /// Acquire: a flag says that something was done to the frame, and the reader may look at it then.
 static inline uint32_t pm_page_flags(const struct pm_page *page)
 {
+	pm_yield(PM_AT_FLAGS, &page->flags);
 	return atomic_load_explicit(&page->flags, memory_order_acquire);
 }
 
@@ -96,11 +98,13 @@ static inline bool pm_page_test(const struct pm_page *page, uint32_t flags)
 /// Sets flags; returns what they were before. Ordered on both sides.
 static inline uint32_t pm_page_set(struct pm_page *page, uint32_t flags)
 {
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
 	return atomic_fetch_or(&page->flags, flags);
 }
 
 static inline uint32_t pm_page_clear(struct pm_page *page, uint32_t flags)
 {
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
 	return atomic_fetch_and(&page->flags, ~flags);
 }
 
@@ -132,11 +136,25 @@ static inline bool pm_page_maybe_pinned(const struct pm_page *page)
 	return pm_page_refs(page) >= PM_PIN_BIAS;
 }
 
+/// Adds references and mappings: multiples of PM_ONE_REF and PM_ONE_MAP. Returns what was before. Relaxed: the reference that is there
+/// already keeps the frame.
+static inline uint64_t pm_page_add_counts(struct pm_page *page, uint64_t more)
+{
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	return atomic_fetch_add_explicit(&page->counts, more, memory_order_relaxed);
+}
+
+/// Takes some away. Acquire and release: what every holder did to the frame comes before it is used anew.
+static inline uint64_t pm_page_sub_counts(struct pm_page *page, uint64_t less)
+{
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	return atomic_fetch_sub_explicit(&page->counts, less, memory_order_acq_rel);
+}
+
 /// One reference more. The caller has one, or holds what keeps one.
 static inline void pm_page_get(struct pm_page *page)
 {
-	/* Relaxed: the reference that is there already keeps the frame. */
-	uint64_t before = atomic_fetch_add_explicit(&page->counts, PM_ONE_REF, memory_order_relaxed);
+	uint64_t before = pm_page_add_counts(page, PM_ONE_REF);
 
 	PM_ASSERT_SLOW(pm_counts_refs(before) != 0);
 	(void)before;

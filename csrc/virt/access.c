@@ -31,6 +31,7 @@ static uint64_t fnv1a(uint64_t sum, const char *bytes, size_t n)
 /// Touches the part of a frame that an access is about.
 PM_ACCESS_INLINE void touch(struct access *a, enum access_kind kind, char *bytes, size_t done, size_t n)
 {
+	pm_yield(PM_AT_TOUCH, bytes);
 	switch (kind) {
 	case ACCESS_READ:
 		memcpy(a->to + done, bytes, n);
@@ -61,11 +62,12 @@ PM_ACCESS_INLINE bool mark(_Atomic uint64_t *entry, uint64_t pte, bool write)
 	struct pm_pfn pfn = pm_pte_pfn(pte);
 
 	while ((pte & bits) != bits) {
+		pm_yield(PM_AT_ENTRY_SET, entry);
 		/* Acquire, as pm_pte_load(), since a failure reads the entry anew. */
 		if (atomic_compare_exchange_weak_explicit(entry, &pte, pte | bits, memory_order_acq_rel, memory_order_acquire))
 			return true;
 		/* The mark has to land on the frame that is touched. */
-		if ((pte & need) != need || !pm_pfn_eq(pm_pte_pfn(pte), pfn))
+		if (((pte & need) != need || !pm_pfn_eq(pm_pte_pfn(pte), pfn)) && !PM_PLANTED(ACCESS_NO_RECHECK))
 			return false;
 	}
 	return true;

@@ -107,8 +107,13 @@ bool pm_access_alone(const struct pm_call *call, const struct pm_cpumask *mask)
 	return true;
 }
 
-static void pause_a_little(unsigned int *spins)
+/// Between two looks at a slot; a scheduled task is blocked until somebody leaves it.
+static void pause_a_little(const struct pm_slot *slot, unsigned int *spins)
 {
+	if (pm_scheduled()) {
+		pm_block(PM_AT_FLUSH, &slot->seq, (uint64_t)(uintptr_t)&slot->seq);
+		return;
+	}
 	if (++*spins < 100) {
 #if defined(__x86_64__) || defined(__i386__)
 		__builtin_ia32_pause();
@@ -123,14 +128,16 @@ static void pause_a_little(unsigned int *spins)
 /// Waits until the owner of a slot has been outside.
 static void wait_for_owner(const struct pm_call *call, struct pm_slot *slot)
 {
-	uint32_t seq = atomic_load_explicit(&slot->seq, memory_order_acquire);
 	unsigned int spins = 0;
+	uint32_t seq;
 
+	pm_yield(PM_AT_FLUSH, &slot->seq);
+	seq = atomic_load_explicit(&slot->seq, memory_order_acquire);
 	if (!(seq & 1))
 		return;
 	pm_count(call, PM_ME_FLUSH_WAIT);
 	while (atomic_load_explicit(&slot->seq, memory_order_acquire) == seq)
-		pause_a_little(&spins);
+		pause_a_little(slot, &spins);
 }
 
 /// Waits until every other thread that is inside on this CPU has been outside. Both indices, one after the other: a thread may have read
@@ -140,10 +147,12 @@ static void wait_for_others(struct pm_slot *slot)
 	unsigned int turn, spins = 0;
 
 	for (turn = 0; turn < 2; turn++) {
-		uint32_t old = atomic_fetch_xor(&slot->index, 1);
+		uint32_t old;
 
+		pm_yield(PM_AT_FLUSH, &slot->seq);
+		old = atomic_fetch_xor(&slot->index, 1);
 		while (atomic_load_explicit(&slot->shared[old], memory_order_acquire) != 0)
-			pause_a_little(&spins);
+			pause_a_little(slot, &spins);
 	}
 }
 

@@ -17,6 +17,10 @@ struct pm_cpumask {
 /// The calling thread, as a number that no other live thread has.
 static inline uintptr_t pm_self(void)
 {
+#ifdef PM_TEST_FLAVOUR
+	if (pm_hooks)
+		return pm_hooks->self;
+#endif
 	return (uintptr_t)__builtin_thread_pointer();
 }
 
@@ -49,6 +53,7 @@ static inline void pm_access_enter(struct pm_call *call) PM_NO_TSA
 	struct pm_virt *virt = call->m->virt;
 	struct pm_slot *slot = &virt->slots[call->cpu];
 
+	pm_yield(PM_AT_ENTER, &slot->seq);
 	if (PM_UNLIKELY(virt->guard == PM_GUARD_LOCK)) {
 		pm_lock(&slot->lock);
 	} else if (PM_LIKELY(call->owner)) {
@@ -71,6 +76,7 @@ static inline void pm_access_leave(struct pm_call *call) PM_NO_TSA
 	struct pm_virt *virt = call->m->virt;
 	struct pm_slot *slot = &virt->slots[call->cpu];
 
+	pm_yield(PM_AT_LEAVE, &slot->seq);
 	if (PM_UNLIKELY(virt->guard == PM_GUARD_LOCK))
 		pm_unlock(&slot->lock);
 	else if (PM_LIKELY(call->owner))
@@ -78,6 +84,7 @@ static inline void pm_access_leave(struct pm_call *call) PM_NO_TSA
 		atomic_store_explicit(&slot->seq, atomic_load_explicit(&slot->seq, memory_order_relaxed) + 1, memory_order_release);
 	else
 		(void)atomic_fetch_sub_explicit(&slot->shared[call->shared_index], 1, memory_order_release);
+	pm_unblock(&slot->seq);
 }
 
 #endif

@@ -59,7 +59,7 @@ static enum pm_status fault_anon(struct fault *f)
 	if (status)
 		return status;
 	pm_lock(&f->leaf->lock);
-	if (pm_pte_load(f->entry) == 0) {
+	if (pm_pte_load(f->entry) == 0 || PM_PLANTED(FAULT_NO_RECHECK)) {
 		make_anon(f, pfn, pm_vma_anon(f->vma));
 		pm_pte_store(f->entry, own_entry(f, pfn));
 		pm_lru_add(f->call->m, pfn);
@@ -85,15 +85,18 @@ static enum pm_status copy_page(struct fault *f, struct pm_pfn old)
 	status = pm_page_alloc(f->call, 0, anon_gfp, false, &pfn);
 	if (status)
 		return status;
-	if (pm_has_contents(m))
+	if (pm_has_contents(m)) {
+		pm_yield(PM_AT_COPY, pm_frame_bytes(m, old));
 		memcpy(pm_frame_bytes(m, pfn), pm_frame_bytes(m, old), PM_PAGE_SIZE);
+	}
 	pm_lock(&f->leaf->lock);
-	if ((pm_pte_load(f->entry) | PM_PTE_YOUNG) == (f->pte | PM_PTE_YOUNG)) {
+	if ((pm_pte_load(f->entry) | PM_PTE_YOUNG) == (f->pte | PM_PTE_YOUNG) || PM_PLANTED(COW_NO_RECHECK)) {
 		make_anon(f, pfn, pm_vma_anon(f->vma));
 		/* The old frame has no reader of ours left before the new one has a writer: what one thread writes, all threads read. */
 		if (was_mapped) {
-			(void)atomic_exchange(f->entry, 0);
-			pm_tlb_flush(f->call, &f->vma->space->cpus);
+			(void)pm_pte_exchange(f->entry, 0);
+			if (!PM_PLANTED(COW_NO_FLUSH))
+				pm_tlb_flush(f->call, &f->vma->space->cpus);
 		}
 		pm_pte_store(f->entry, own_entry(f, pfn));
 		pm_lru_add(m, pfn);
@@ -122,7 +125,7 @@ static void take_over(struct fault *f, uint64_t more)
 
 	if (f->write)
 		bits |= PM_PTE_WRITE | PM_PTE_DIRTY;
-	(void)atomic_fetch_or(f->entry, bits);
+	(void)pm_pte_set_bits(f->entry, bits);
 }
 
 /// May a shared anonymous page be kept, because nobody else refers to it any more? With the frame locked.
@@ -130,6 +133,8 @@ static bool last_user(struct pm_call *call, struct pm_pfn pfn)
 {
 	struct pm_page *page = pm_page_of(call->m, pfn);
 
+	if (PM_PLANTED(REUSE_IGNORES_REFS))
+		return pm_page_mapcount(page) == 1;
 	if (pm_page_refs(page) > 1u + pm_page_test(page, PM_PG_SWAPCACHE))
 		return false;
 	if (pm_page_test(page, PM_PG_SWAPCACHE) && !call->m->virt->hooks.swap->forget(call, pfn))
@@ -155,7 +160,9 @@ static enum pm_status fault_own(struct fault *f)
 	if (pm_page_test(page, PM_PG_ANON)) {
 		reuse = (f->pte & PM_PTE_EXCLUSIVE) != 0;
 		/* A frame that somebody has locked is copied: the lock may be held for long, and nothing may be waited for here. */
-		if (!reuse && pm_page_trylock(m, pfn)) {
+		if (!reuse && PM_PLANTED(REUSE_NO_LOCK))
+			reuse = pm_page_refs(page) == 1u + pm_page_test(page, PM_PG_SWAPCACHE);
+		else if (!reuse && pm_page_trylock(m, pfn)) {
 			reuse = last_user(f->call, pfn);
 			pm_page_unlock(f->call, pfn);
 		}
@@ -201,9 +208,9 @@ static enum pm_status fault_notify(struct fault *f)
 
 			pm_lock(&f->leaf->lock);
 			now = pm_pte_load(f->entry);
-			if (pm_pte_present(now) && pm_pfn_eq(pm_pte_pfn(now), pfn)) {
+			if ((pm_pte_present(now) && pm_pfn_eq(pm_pte_pfn(now), pfn)) || PM_PLANTED(NOTIFY_NO_RECHECK)) {
 				mapping->ops->set_dirty(mapping, pfn);
-				(void)atomic_fetch_or(f->entry, PM_PTE_WRITE | PM_PTE_DIRTY | PM_PTE_YOUNG);
+				(void)pm_pte_set_bits(f->entry, PM_PTE_WRITE | PM_PTE_DIRTY | PM_PTE_YOUNG);
 				pm_count(f->call, PM_ME_NOTIFY);
 			}
 			pm_unlock(&f->leaf->lock);
@@ -221,8 +228,8 @@ static bool map_locked(struct fault *f, struct pm_pfn pfn, uint64_t bits)
 	bool mapped = false;
 
 	pm_lock(&f->leaf->lock);
-	if (pm_pte_load(f->entry) == f->pte) {
-		(void)atomic_fetch_add(&pm_page_of(m, pfn)->counts, PM_ONE_MAP);
+	if (pm_pte_load(f->entry) == f->pte || PM_PLANTED(MAP_NO_RECHECK)) {
+		(void)pm_page_add_counts(pm_page_of(m, pfn), PM_ONE_MAP);
 		pm_pte_store(f->entry, pm_pte_make(pfn, bits));
 		if (lock_flags(f->vma))
 			pm_lru_change(m, pfn, PM_PG_MLOCKED | PM_PG_UNEVICTABLE, 0);
@@ -345,7 +352,7 @@ static enum pm_status fault_present(struct fault *f)
 	if (!(f->pte & PM_PTE_READ)) {
 		pm_lock(&f->leaf->lock);
 		if (pm_pte_load(f->entry) == f->pte)
-			(void)atomic_fetch_or(f->entry, PM_PTE_READ);
+			(void)pm_pte_set_bits(f->entry, PM_PTE_READ);
 		pm_unlock(&f->leaf->lock);
 	}
 	return PM_OK;

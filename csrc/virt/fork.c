@@ -50,12 +50,14 @@ static void copy_pinned(struct fork *f, struct pm_vma *vma, uint64_t addr, _Atom
 /// Takes WRITE and EXCLUSIVE away from the parent's entry.
 static void share_entry(const struct fork *f, _Atomic uint64_t *entry, uint64_t pte)
 {
-	if (!(pte & (PM_PTE_WRITE | PM_PTE_EXCLUSIVE)))
+	uint64_t bits = PM_PTE_WRITE | (PM_PLANTED(FORK_EXCLUSIVE) ? 0 : PM_PTE_EXCLUSIVE);
+
+	if (!(pte & bits))
 		return;
 	if (f->alone)
-		pm_pte_store(entry, pte & ~(PM_PTE_WRITE | PM_PTE_EXCLUSIVE));
+		pm_pte_store(entry, pte & ~bits);
 	else
-		(void)atomic_fetch_and(entry, ~(PM_PTE_WRITE | PM_PTE_EXCLUSIVE));
+		(void)pm_pte_clear_bits(entry, bits);
 }
 
 /// False: a spare frame is needed first, and nothing was done.
@@ -63,7 +65,7 @@ static bool copy_present(struct fork *f, struct pm_vma *vma, uint64_t addr, _Ato
 {
 	struct pm_page *page = pm_page_of(f->call->m, pm_pte_pfn(pte));
 
-	if (PM_UNLIKELY((pte & PM_PTE_EXCLUSIVE) && pm_page_maybe_pinned(page))) {
+	if (PM_UNLIKELY((pte & PM_PTE_EXCLUSIVE) && pm_page_maybe_pinned(page)) && !PM_PLANTED(FORK_SHARES_PINNED)) {
 		if (pm_pfn_is_nil(f->spare)) {
 			f->need_spare = true;
 			return false;
@@ -72,8 +74,7 @@ static bool copy_present(struct fork *f, struct pm_vma *vma, uint64_t addr, _Ato
 		return true;
 	}
 	share_entry(f, from, pte);
-	/* Relaxed: the parent's own reference keeps the frame. */
-	(void)atomic_fetch_add_explicit(&page->counts, PM_ONE_REF | PM_ONE_MAP, memory_order_relaxed);
+	(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	pm_pte_store(to, pte & ~(PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG));
 	return true;
 }
@@ -98,7 +99,7 @@ static uint64_t copy_leaf(struct fork *f, struct pm_vma *vma, struct pm_table *f
 			shared++;
 			continue;
 		}
-		if (pm_pte_is_swap(pte))
+		if (pm_pte_is_swap(pte) && !PM_PLANTED(FORK_NO_SWAP_COUNT))
 			swap->dup(f->call->m, pm_pte_slot(pte));
 		/* Swap entries and migration entries alike: from now on two spaces name the page. */
 		pte &= ~(PM_PTE_WRITE | PM_PTE_EXCLUSIVE);
@@ -164,7 +165,8 @@ static enum pm_status fork_areas(struct fork *f)
 	for (vma = pm_vma_first(f->parent, 0, (uint64_t)1 << PM_VA_BITS); vma && !status; vma = pm_vma_next(vma, (uint64_t)1 << PM_VA_BITS))
 		status = fork_area(f, vma);
 	/* The parent's old write permissions end before the child can run. */
-	pm_tlb_flush(f->call, &f->parent->cpus);
+	if (!PM_PLANTED(FORK_NO_FLUSH))
+		pm_tlb_flush(f->call, &f->parent->cpus);
 	if (!pm_pfn_is_nil(f->spare))
 		pm_page_put(f->call, f->spare);
 	return status;

@@ -40,7 +40,7 @@ static void flush(struct pm_gather *gather)
 {
 	if (!gather->n)
 		return;
-	if (!gather->alone)
+	if (!gather->alone && !PM_PLANTED(UNMAP_NO_FLUSH))
 		pm_tlb_flush(gather->call, &gather->space->cpus);
 	pm_gather_give_back(gather->call, gather->n, gather->pfns);
 	gather->n = 0;

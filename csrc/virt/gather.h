@@ -35,7 +35,7 @@ static inline uint64_t pm_pte_clear(_Atomic uint64_t *entry, bool alone)
 	uint64_t pte;
 
 	if (!alone)
-		return atomic_exchange(entry, 0);
+		return pm_pte_exchange(entry, 0);
 	pte = pm_pte_load(entry);
 	pm_pte_store(entry, 0);
 	return pte;

@@ -166,9 +166,11 @@ static void protect_entries(struct pm_space *space, struct pm_vma *vma)
 			uint64_t pte = pm_pte_load(entry);
 
 			if (pm_pte_present(pte)) {
-				(void)atomic_fetch_and(entry, ~(PM_PTE_READ | PM_PTE_WRITE));
+				(void)pm_pte_clear_bits(entry, PM_PTE_READ | PM_PTE_WRITE);
 				if (vma->prot != PM_PROT_NONE)
-					(void)atomic_fetch_or(entry, PM_PTE_READ);
+					(void)pm_pte_set_bits(entry, PM_PTE_READ);
+				if (PM_PLANTED(PROTECT_WIDENS) && (vma->prot & PM_PROT_WRITE))
+					(void)pm_pte_set_bits(entry, PM_PTE_WRITE);
 			} else if (pm_pte_is_migration(pte)) {
 				pm_pte_store(entry, pte & ~PM_PTE_WRITE);
 			}
@@ -195,7 +197,8 @@ enum pm_status pm_protect(struct pm_machine *m, uint32_t cpu, uint64_t handle, u
 			vma->prot = prot;
 			protect_entries(space, vma);
 		}
-		pm_tlb_flush(&call, &space->cpus);
+		if (!PM_PLANTED(PROTECT_NO_FLUSH))
+			pm_tlb_flush(&call, &space->cpus);
 		pm_area_merge(&call, space, addr, end);
 	}
 	end_change(&call, space);

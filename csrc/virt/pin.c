@@ -22,8 +22,8 @@ static bool try_pin(struct pm_call *call, const struct pm_vma *vma, uint64_t add
 		page = pm_page_of(call->m, pm_pte_pfn(pte));
 		/* What stays pinned has to stay what the space sees: in a private mapping it must be its own, or the next write would take a copy. */
 		if (kind == PM_PIN_SHORT || (pte & PM_PTE_EXCLUSIVE) || vma->shared) {
-			(void)atomic_fetch_add(&page->counts, pm_pin_refs(kind) * PM_ONE_REF);
-			(void)atomic_fetch_or(entry, pm_pte_mark(write));
+			(void)pm_page_add_counts(page, pm_pin_refs(kind) * PM_ONE_REF);
+			(void)pm_pte_set_bits(entry, pm_pte_mark(write));
 			*ret = pm_pte_pfn(pte);
 			pinned = true;
 		}
@@ -100,6 +100,7 @@ enum pm_status pm_pin_begin_use(struct pm_machine *m, uint64_t handle, struct pm
 
 	if (!pin)
 		return PM_ERR_HANDLE;
+	pm_yield(PM_AT_USE, pin);
 	(void)atomic_fetch_add(&pin->busy, 1);
 	if (!pm_pool_is(&m->virt->pins, pin, handle)) {
 		(void)atomic_fetch_sub(&pin->busy, 1);
@@ -111,6 +112,7 @@ enum pm_status pm_pin_begin_use(struct pm_machine *m, uint64_t handle, struct pm
 
 void pm_pin_end_use(struct pm_machine *m, struct pm_pin_token *pin)
 {
+	pm_yield(PM_AT_USE, pin);
 	if (atomic_fetch_sub(&pin->busy, 1) == 1)
 		(void)pm_wake_all(&m->virt->waits, pm_wait_key(pin));
 }
@@ -120,10 +122,12 @@ static enum pm_status wait_idle(struct pm_call *call, struct pm_pin_token *pin)
 {
 	enum pm_status status = PM_OK;
 
+	pm_yield(PM_AT_USE, pin);
 	while (!status && atomic_load(&pin->busy) != 0) {
 		struct pm_waiter waiter;
 
 		pm_wait_prepare(call, &waiter, pm_wait_key(pin));
+		pm_yield(PM_AT_USE, pin);
 		if (atomic_load(&pin->busy) != 0)
 			status = pm_call_sleep(call, &waiter);
 		pm_wait_finish(call, &waiter);

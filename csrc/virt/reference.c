@@ -189,8 +189,7 @@ static void release(struct pm_machine *m, struct pm_pfn pfn)
 
 void pm_page_put_refs(struct pm_call *call, struct pm_pfn pfn, uint32_t nr)
 {
-	/* Acquire and release: what every holder did to the frame comes before it is used anew. */
-	uint64_t before = atomic_fetch_sub_explicit(&pm_page_of(call->m, pfn)->counts, nr * PM_ONE_REF, memory_order_acq_rel);
+	uint64_t before = pm_page_sub_counts(pm_page_of(call->m, pfn), nr * PM_ONE_REF);
 
 	PM_ASSERT_SLOW(pm_counts_refs(before) >= nr);
 	if (pm_counts_refs(before) != nr)
@@ -249,7 +248,7 @@ void pm_page_unmap_many(struct pm_call *call, size_t n, uint64_t *pfns)
 	size_t i, dead = 0;
 
 	for (i = 0; i < n; i++) {
-		uint64_t before = atomic_fetch_sub_explicit(&pm_page_of(call->m, pm_pfn(pfns[i]))->counts, PM_ONE_REF | PM_ONE_MAP, memory_order_acq_rel);
+		uint64_t before = pm_page_sub_counts(pm_page_of(call->m, pm_pfn(pfns[i])), PM_ONE_REF | PM_ONE_MAP);
 
 		PM_ASSERT_SLOW(pm_counts_refs(before) != 0 && pm_counts_maps(before) != 0);
 		if (pm_counts_refs(before) == 1)
@@ -263,17 +262,26 @@ void pm_page_unmap_many(struct pm_call *call, size_t n, uint64_t *pfns)
 
 bool pm_page_trylock(struct pm_machine *m, struct pm_pfn pfn)
 {
-	return !(pm_page_set(pm_page_of(m, pfn), PM_PG_LOCKED) & PM_PG_LOCKED);
+	bool taken = !(pm_page_set(pm_page_of(m, pfn), PM_PG_LOCKED) & PM_PG_LOCKED);
+
+	if (taken)
+		pm_note_held(pm_page_key(pfn), 0, true);
+	return taken;
 }
 
 void pm_page_clear_and_wake(struct pm_machine *m, struct pm_pfn pfn, uint32_t flag)
 {
 	/* WAITERS goes with it: who still waits for the other flag is woken too, looks, and sets it again. Sequentially consistent: partner of
 	   the sleeper's mark in pm_page_wait(). */
-	uint32_t before = pm_page_clear(pm_page_of(m, pfn), flag | PM_PG_WAITERS);
+	uint32_t before;
 
+	if (flag == PM_PG_LOCKED)
+		pm_note_held(pm_page_key(pfn), 0, false);
+	if (PM_PLANTED(WAKE_BEFORE_CLEAR))
+		(void)pm_wake_all(&m->virt->waits, pm_page_key(pfn));
+	before = pm_page_clear(pm_page_of(m, pfn), flag | PM_PG_WAITERS);
 	PM_ASSERT_SLOW(before & flag);
-	if (before & PM_PG_WAITERS)
+	if ((before & PM_PG_WAITERS) && !PM_PLANTED(UNLOCK_NO_WAKE) && !PM_PLANTED(WAKE_BEFORE_CLEAR))
 		(void)pm_wake_all(&m->virt->waits, pm_page_key(pfn));
 }
 
@@ -292,7 +300,7 @@ enum pm_status pm_page_wait(struct pm_call *call, struct pm_pfn pfn, uint32_t fl
 
 		pm_wait_prepare(call, &waiter, pm_page_key(pfn));
 		/* The mark first, then the last look: either the waker sees the mark, or this look sees the flag gone. */
-		if (pm_page_set(page, PM_PG_WAITERS) & flag)
+		if ((pm_page_set(page, PM_PG_WAITERS) & flag) || PM_PLANTED(WAIT_NO_RECHECK))
 			status = pm_call_sleep(call, &waiter);
 		pm_wait_finish(call, &waiter);
 	}

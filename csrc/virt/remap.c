@@ -29,7 +29,7 @@ static void move_entry(_Atomic uint64_t *from, _Atomic uint64_t *to)
 	uint64_t pte = pm_pte_load(from);
 
 	if (pte)
-		pm_pte_store(to, atomic_exchange(from, 0));
+		pm_pte_store(to, pm_pte_exchange(from, 0));
 }
 
 /// Moves the entries of [addr, addr + pages) to the new place. The reverse maps are held, so no walk sees a page at neither place.
@@ -81,7 +81,8 @@ static enum pm_status move(struct remap *r) PM_NO_TSA
 	root = pm_anon_lock_write(r->call, r->vma);
 	move_entries(r, old_pages);
 	/* Old translations end before the new place can be written through. */
-	pm_tlb_flush(r->call, &r->space->cpus);
+	if (!PM_PLANTED(REMAP_NO_FLUSH))
+		pm_tlb_flush(r->call, &r->space->cpus);
 	pm_anon_unlock_write(r->call, root);
 	if (model.mapping)
 		pm_rwsem_write_unlock(r->call->waits, &model.mapping->lock);

@@ -107,7 +107,7 @@ static bool visit_referenced(struct pm_rmap_visitor *visitor, struct pm_vma *vma
 		return true;
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed))
 		walk->locked = true;
-	if (atomic_fetch_and(entry, ~PM_PTE_YOUNG) & PM_PTE_YOUNG)
+	if (pm_pte_clear_bits(entry, PM_PTE_YOUNG) & PM_PTE_YOUNG)
 		walk->young++;
 	pm_rmap_unlock_entry(leaf);
 	return !walk->locked;
@@ -140,7 +140,7 @@ static bool visit_clean(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 
 	if (!pm_rmap_lock_entry(vma, addr, visitor->pfn, &leaf, &entry))
 		return true;
-	before = atomic_fetch_and(entry, ~(PM_PTE_WRITE | PM_PTE_DIRTY));
+	before = pm_pte_clear_bits(entry, PM_PTE_WRITE | PM_PTE_DIRTY);
 	if (before & (PM_PTE_WRITE | PM_PTE_DIRTY)) {
 		walk->changed = true;
 		walk->dirty |= (before & PM_PTE_DIRTY) != 0;
@@ -155,7 +155,7 @@ bool pm_rmap_clean(struct pm_call *call, struct pm_pfn pfn)
 	struct flushing walk = { .visitor = { .visit = visit_clean, .call = call, .pfn = pfn } };
 
 	pm_rmap_walk(&walk.visitor);
-	if (walk.changed)
+	if (walk.changed && !PM_PLANTED(CLEAN_NO_FLUSH))
 		pm_tlb_flush(call, &walk.mask);
 	return walk.dirty;
 }
@@ -183,19 +183,19 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 
 	if (!pm_rmap_lock_entry(vma, addr, visitor->pfn, &leaf, &entry))
 		return true;
-	if (atomic_load_explicit(&vma->locked, memory_order_relaxed))
+	if (atomic_load_explicit(&vma->locked, memory_order_relaxed) && !PM_PLANTED(MLOCK_LOST))
 		walk->status = PM_ERR_BUSY;
 	/* Pins are taken under this lock, so what is not pinned now will not be pinned through this entry. */
-	else if (pm_page_maybe_pinned(page))
+	else if (pm_page_maybe_pinned(page) && !PM_PLANTED(RECLAIM_IGNORES_PINS))
 		walk->status = PM_ERR_PINNED;
 	if (!walk->status) {
-		before = atomic_exchange(entry, 0);
+		before = pm_pte_exchange(entry, 0);
 		pm_pte_store(entry, reclaimed_entry(m, visitor->pfn, before));
 		walk->changed = true;
 		walk->dirty |= (before & PM_PTE_DIRTY) != 0;
 		pm_cpumask_or(&walk->mask, &vma->space->cpus);
 		/* The caller holds a reference, so these are not the last. */
-		(void)atomic_fetch_sub(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+		(void)pm_page_sub_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	}
 	pm_rmap_unlock_entry(leaf);
 	return !walk->status && pm_page_mapcount(page) != 0;
@@ -207,10 +207,10 @@ enum pm_status pm_rmap_unmap(struct pm_call *call, struct pm_pfn pfn)
 	struct pm_page *page = pm_page_of(call->m, pfn);
 
 	pm_rmap_walk(&walk.visitor);
-	if (walk.changed)
+	if (walk.changed && !PM_PLANTED(RECLAIM_NO_FLUSH))
 		pm_tlb_flush(call, &walk.mask);
 	/* After the flush: the last write through an old entry is done. */
-	if (walk.dirty)
+	if (walk.dirty && !PM_PLANTED(DIRTY_LOST))
 		pm_page_set_dirty(call->m, pfn);
 	if (walk.status == PM_ERR_BUSY)
 		pm_lru_change(call->m, pfn, PM_PG_MLOCKED | PM_PG_UNEVICTABLE, 0);
@@ -239,7 +239,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 
 			if (!pte || (!even_private && (anon || !pm_pte_present(pte))))
 				continue;
-			pte = atomic_exchange(entry, 0);
+			pte = pm_pte_exchange(entry, 0);
 			if (pm_pte_is_swap(pte))
 				m->virt->hooks.swap->put(m, pm_pte_slot(pte));
 			if (!pm_pte_present(pte))
@@ -249,7 +249,8 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 		pm_unlock(&leaf->lock);
 		if (!n)
 			continue;
-		pm_tlb_flush(call, &vma->space->cpus);
+		if (!PM_PLANTED(TRUNCATE_NO_FLUSH))
+			pm_tlb_flush(call, &vma->space->cpus);
 		pm_gather_give_back(call, n, pfns);
 	}
 }

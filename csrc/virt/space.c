@@ -60,6 +60,7 @@ enum pm_status pm_space_enter(struct pm_call *call, uint64_t handle, struct pm_s
 
 	if (PM_UNLIKELY(!space))
 		return PM_ERR_HANDLE;
+	pm_yield(PM_AT_USE, space);
 	if (PM_UNLIKELY(!call->owner)) {
 		(void)atomic_fetch_add(&space->users, 1);
 	} else if (PM_UNLIKELY(virt->guard != PM_GUARD_EPOCH)) {
@@ -86,6 +87,7 @@ void pm_space_leave(struct pm_call *call, struct pm_space *space)
 {
 	struct pm_slot *slot = &call->m->virt->slots[call->cpu];
 
+	pm_yield(PM_AT_USE, space);
 	if (PM_UNLIKELY(!call->owner)) {
 		(void)atomic_fetch_sub(&space->users, 1);
 	} else if (PM_UNLIKELY(call->m->virt->guard != PM_GUARD_EPOCH)) {
@@ -140,6 +142,7 @@ static bool in_use(const struct pm_call *call, struct pm_space *space)
 {
 	uint32_t cpu;
 
+	pm_yield(PM_AT_USE, space);
 	if (atomic_load(&space->users) != 0)
 		return true;
 	for (cpu = 0; cpu < call->m->nr_cpus; cpu++)
@@ -153,8 +156,10 @@ static bool in_use(const struct pm_call *call, struct pm_space *space)
 /// take the mark of that one away.
 static void mark_exiting(struct pm_space *space, uint64_t handle)
 {
-	uint64_t marked = atomic_load(&space->exiting);
+	uint64_t marked;
 
+	pm_yield(PM_AT_USE, space);
+	marked = atomic_load(&space->exiting);
 	while (marked < handle && !atomic_compare_exchange_weak(&space->exiting, &marked, handle))
 		;
 }
@@ -165,7 +170,7 @@ static enum pm_status wait_unused(struct pm_call *call, struct pm_space *space, 
 	enum pm_status status = PM_OK;
 
 	pm_barrier_all(call->m->virt);
-	while (!status && pm_pool_is(&call->m->virt->spaces, space, handle) && in_use(call, space)) {
+	while (!status && !PM_PLANTED(EXIT_NO_WAIT) && pm_pool_is(&call->m->virt->spaces, space, handle) && in_use(call, space)) {
 		struct pm_waiter waiter;
 
 		pm_wait_prepare(call, &waiter, pm_wait_key(space));

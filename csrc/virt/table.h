@@ -65,13 +65,34 @@ static inline _Atomic uint64_t *pm_table_entry(struct pm_table *leaf, uint64_t a
 /// Acquire: whoever wrote the entry wrote the frame's contents and counts before.
 static inline uint64_t pm_pte_load(const _Atomic uint64_t *entry)
 {
+	pm_yield(PM_AT_ENTRY, entry);
 	return atomic_load_explicit(entry, memory_order_acquire);
 }
 
 /// Release: partner of pm_pte_load(). For entries that no access can mark meanwhile (they were not present).
 static inline void pm_pte_store(_Atomic uint64_t *entry, uint64_t pte)
 {
+	pm_yield(PM_AT_ENTRY_SET, entry);
 	atomic_store_explicit(entry, pte, memory_order_release);
+}
+
+/// For entries that an access may be marking: sequentially consistent read-modify-writes. All return what was there before.
+static inline uint64_t pm_pte_exchange(_Atomic uint64_t *entry, uint64_t pte)
+{
+	pm_yield(PM_AT_ENTRY_SET, entry);
+	return atomic_exchange(entry, pte);
+}
+
+static inline uint64_t pm_pte_set_bits(_Atomic uint64_t *entry, uint64_t bits)
+{
+	pm_yield(PM_AT_ENTRY_SET, entry);
+	return atomic_fetch_or(entry, bits);
+}
+
+static inline uint64_t pm_pte_clear_bits(_Atomic uint64_t *entry, uint64_t bits)
+{
+	pm_yield(PM_AT_ENTRY_SET, entry);
+	return atomic_fetch_and(entry, ~bits);
 }
 
 /// The end of the leaf's range that holds `addr`, or `end` if that comes first.

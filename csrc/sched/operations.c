@@ -1,0 +1,470 @@
+/// The operations of programs, and what each says about the contents afterwards.
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sched/world.h"
+
+/// One operation under way.
+struct doing {
+	struct pm_world *world;
+	struct pm_world_state *state;
+	struct pm_machine *m;
+	const struct pm_operation *op;
+	uint32_t task, index, cpu;
+	uint64_t space, addr;
+	uint32_t place;
+	uint32_t start;	  ///< time
+	uint32_t changes; ///< of the page, at the start
+	bool gone, readonly, exited;
+};
+
+const char *pm_operation_name(uint32_t kind)
+{
+	static const char *const names[PM_NR_OPERATIONS] = { "read", "write", "fork", "exit", "unmap", "protect", "remap", "mlock", "munlock", "poke", "pin", "unpin", "page_out",
+							     "truncate", "sync", "drop", "file_read", "file_write", "swap_off", "swap_on", "reclaim" };
+
+	return kind < PM_NR_OPERATIONS ? names[kind] : NULL;
+}
+
+static bool has(const struct pm_world *world, uint32_t kind)
+{
+	return (world->kinds >> kind & 1) != 0;
+}
+
+/// Can the program bring this status about?
+static bool explained(const struct doing *d, enum pm_status status)
+{
+	const struct pm_world *w = d->world;
+
+	switch (status) {
+	case PM_OK:
+		return true;
+	case PM_ERR_HANDLE:
+		return has(w, PM_OP_EXIT);
+	case PM_ERR_FAULT:
+		return d->op->page >= 6 || has(w, PM_OP_UNMAP) || has(w, PM_OP_REMAP);
+	case PM_ERR_ACCESS:
+		return has(w, PM_OP_PROTECT);
+	case PM_ERR_BEYOND:
+		return has(w, PM_OP_TRUNCATE);
+	case PM_ERR_NO_SWAP:
+	case PM_ERR_BUSY:
+		return d->op->kind == PM_OP_SWAP_OFF || d->op->kind == PM_OP_SWAP_ON;
+	default:
+		return false;
+	}
+}
+
+static void check_status(const struct doing *d, enum pm_status status)
+{
+	if (!explained(d, status))
+		pm_sched_fail(&d->world->sched, PM_FAIL_STATUS, "operation %" PRIu32 " (%s): %s", d->index, pm_operation_name(d->op->kind), pm_status_text(status));
+}
+
+/// An access was allowed: nothing that ended before it began may have forbidden it.
+static void check_access(const struct doing *d, bool write)
+{
+	const char *why = NULL;
+
+	if (d->exited)
+		why = "its space had ended";
+	else if (d->changes == d->state->changes[d->op->space][d->op->page] && d->gone)
+		why = "its page was unmapped";
+	else if (d->changes == d->state->changes[d->op->space][d->op->page] && d->readonly && write)
+		why = "its page was read-only";
+	if (why)
+		pm_sched_fail(&d->world->sched, PM_FAIL_STATUS, "operation %" PRIu32 " (%s) went through although %s before it began", d->index, pm_operation_name(d->op->kind), why);
+}
+
+static uint32_t now(const struct doing *d)
+{
+	return pm_model_tick(&d->state->model);
+}
+
+bool pm_world_judge(struct pm_world *world, uint32_t place, uint32_t value, uint32_t start, uint32_t end)
+{
+	uint64_t allowed = pm_model_visible(&world->state.model, place, start, end);
+	char text[200] = "";
+	size_t at = 0;
+	uint32_t i;
+
+	if (value < PM_MODEL_GARBAGE && (allowed >> value & 1)) {
+		pm_model_settle(&world->state.model, place, value, start, end);
+		return true;
+	}
+	for (i = 0; i < PM_MODEL_GARBAGE && at + 24 < sizeof(text); i++)
+		if (allowed >> i & 1)
+			at += (size_t)snprintf(text + at, sizeof(text) - at, i ? "%swhat operation %" PRIu32 " wrote" : "%szeros", at ? ", " : "", i - 1);
+	if (value < PM_MODEL_GARBAGE)
+		(void)snprintf(world->verdict, sizeof(world->verdict), value ? ": found what operation %d wrote; allowed: %s" : ": found zeros (%d); allowed: %s", (int)value - 1, text);
+	else
+		(void)snprintf(world->verdict, sizeof(world->verdict), ": found bytes that nobody wrote, or a torn page; allowed: %s", text);
+	return false;
+}
+
+/* ---- reads and writes ---- */
+
+static void judge_read(const struct doing *d, uint32_t place, const unsigned char *bytes)
+{
+	if (!pm_world_judge(d->world, place, pm_world_value_of(bytes), d->start, now(d)))
+		pm_sched_fail(&d->world->sched, PM_FAIL_CONTENTS, "operation %" PRIu32 " (%s)%s", d->index, pm_operation_name(d->op->kind), d->world->verdict);
+}
+
+static enum pm_status do_read(struct doing *d)
+{
+	unsigned char bytes[PM_PAGE_SIZE];
+	size_t done;
+	enum pm_status status = pm_read(d->m, d->cpu, d->space, d->addr, bytes, sizeof(bytes), &done);
+
+	if (!status) {
+		check_access(d, false);
+		judge_read(d, d->place, bytes);
+	}
+	return status;
+}
+
+static enum pm_status do_write(struct doing *d)
+{
+	unsigned char bytes[PM_PAGE_SIZE];
+	uint32_t event = pm_model_begin_write(&d->state->model, d->place, d->index + 1, d->start);
+	enum pm_status status;
+	size_t done;
+
+	pm_world_bytes_of(d->index + 1, bytes);
+	status = pm_write(d->m, d->cpu, d->space, d->addr, bytes, sizeof(bytes), &done);
+	if (!status)
+		check_access(d, true);
+	pm_model_end_write(&d->state->model, d->place, event, now(d), !status);
+	return status;
+}
+
+/// Writes to a frame as a device does: whatever happens to the mapping meanwhile, the space sees it.
+static enum pm_status do_poke(struct doing *d)
+{
+	uint32_t event = pm_model_begin_write(&d->state->model, d->place, d->index + 1, d->start);
+	uint64_t window;
+	void *bytes;
+	enum pm_status status = pm_window(d->m, d->cpu, d->space, d->addr, true, &bytes, &window);
+
+	if (!status) {
+		check_access(d, true);
+		pm_yield(PM_AT_TOUCH, bytes);
+		pm_world_bytes_of(d->index + 1, bytes);
+		pm_yield(PM_AT_TOUCH, bytes);
+		check_status(d, pm_unpin(d->m, d->cpu, window));
+	}
+	pm_model_end_write(&d->state->model, d->place, event, now(d), !status);
+	return status;
+}
+
+static enum pm_status do_file_read(struct doing *d)
+{
+	unsigned char bytes[PM_PAGE_SIZE];
+	uint32_t page = d->op->page % PM_WORLD_FILE_PAGES;
+	size_t done;
+	enum pm_status status = pm_file_read(d->m, d->cpu, d->state->file, (uint64_t)page << PM_PAGE_SHIFT, bytes, sizeof(bytes), &done);
+
+	if (!status && done == sizeof(bytes))
+		judge_read(d, pm_model_file_place(page), bytes);
+	else if (!status && !has(d->world, PM_OP_TRUNCATE))
+		pm_sched_fail(&d->world->sched, PM_FAIL_STATUS, "operation %" PRIu32 " (file_read) ended early", d->index);
+	return status;
+}
+
+static enum pm_status do_file_write(struct doing *d)
+{
+	unsigned char bytes[PM_PAGE_SIZE];
+	uint32_t page = d->op->page % PM_WORLD_FILE_PAGES, place = pm_model_file_place(page);
+	uint32_t event = pm_model_begin_write(&d->state->model, place, d->index + 1, d->start);
+	enum pm_status status;
+	size_t done;
+
+	pm_world_bytes_of(d->index + 1, bytes);
+	status = pm_file_write(d->m, d->cpu, d->state->file, (uint64_t)page << PM_PAGE_SHIFT, bytes, sizeof(bytes), &done);
+	pm_model_end_write(&d->state->model, place, event, now(d), !status);
+	return status;
+}
+
+/* ---- what changes spaces ---- */
+
+static void inherit(struct doing *d, uint32_t child, uint32_t end)
+{
+	struct pm_world_state *state = d->state;
+	uint32_t page;
+
+	for (page = 0; page < PM_WORLD_PAGES; page++) {
+		uint32_t from = pm_model_place_of(d->op->space, page), to = pm_model_place_of(child, page);
+		bool still = state->changes[d->op->space][page] == state->changes[child][page];
+
+		state->gone[child][page] = still && state->gone[d->op->space][page];
+		state->readonly[child][page] = still && state->readonly[d->op->space][page];
+		state->locked[child][page] = false;
+		if (from == to)
+			continue;
+		state->model.place[to].nr = 0;
+		(void)pm_model_add(&state->model, to, (struct pm_model_event){ d->start, end, pm_model_allowed(&state->model, from, d->start, end), true, true });
+	}
+}
+
+static enum pm_status do_fork(struct doing *d)
+{
+	uint32_t child = 1 + d->op->value % (PM_WORLD_SPACES - 1), page;
+	enum pm_status status;
+	uint64_t handle;
+
+	if (d->state->claimed[child])
+		return PM_OK;
+	d->state->claimed[child] = true;
+	for (page = 0; page < PM_WORLD_PAGES; page++)
+		d->state->changes[child][page] = d->state->changes[d->op->space][page];
+	status = pm_space_fork(d->m, d->cpu, d->space, &handle);
+	if (!status) {
+		inherit(d, child, now(d));
+		d->state->space[child] = handle;
+	}
+	return status;
+}
+
+static enum pm_status do_exit(struct doing *d)
+{
+	enum pm_status status;
+	uint32_t page;
+
+	for (page = 0; page < PM_WORLD_PAGES; page++)
+		d->state->locked[d->op->space][page] = false;
+	status = pm_space_exit(d->m, d->cpu, d->space);
+	if (!status)
+		d->state->exited[d->op->space] = true;
+	return status;
+}
+
+static enum pm_status do_unmap(struct doing *d)
+{
+	uint32_t s = d->op->space, page = d->op->page, changes = ++d->state->changes[s][page];
+	enum pm_status status;
+
+	d->state->locked[s][page] = false;
+	status = pm_unmap(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE);
+	d->state->locked[s][page] = false;
+	/* If something else was at it meanwhile, it may have come last. */
+	if (!status && changes == d->state->changes[s][page])
+		d->state->gone[s][page] = true;
+	d->state->changes[s][page]++;
+	return status;
+}
+
+static enum pm_status do_protect(struct doing *d)
+{
+	uint32_t s = d->op->space, page = d->op->page, changes = ++d->state->changes[s][page];
+	bool write = d->op->value & 1, alone;
+	enum pm_status status;
+
+	d->state->readonly[s][page] = false;
+	status = pm_protect(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, PM_PROT_READ | (write ? PM_PROT_WRITE : 0));
+	alone = changes == d->state->changes[s][page];
+	/* Also of what came and went meanwhile. */
+	d->state->readonly[s][page] = false;
+	d->state->changes[s][page]++;
+	if (!status && !write && alone) {
+		d->state->readonly[s][page] = true;
+		/* Others may still write through a pin, and to the file through another mapping. */
+		if (!has(d->world, PM_OP_POKE) && d->place < pm_model_file_place(0))
+			pm_model_clamp(&d->state->model, d->place, now(d));
+	}
+	return status;
+}
+
+static enum pm_status do_remap(struct doing *d)
+{
+	struct pm_world_state *state = d->state;
+	uint32_t s = d->op->space, from = d->op->page, to = from >= 6 ? from - 6 : from + 6, end, event, other, changes;
+	uint32_t from_place = pm_model_place_of(s, from), to_place = pm_model_place_of(s, to);
+	enum pm_status status;
+	uint64_t place;
+
+	if (from >= 2 && from < 6)
+		return PM_OK;
+	changes = ++state->changes[s][from];
+	state->changes[s][to]++;
+	state->gone[s][to] = state->readonly[s][to] = state->locked[s][to] = state->locked[s][from] = false;
+	/* Meanwhile anything may be seen at either place. */
+	other = pm_model_add(&state->model, from_place, (struct pm_model_event){ d->start, PM_MODEL_NOW, ((uint64_t)1 << PM_MODEL_GARBAGE) - 1, false, true });
+	event = pm_model_add(&state->model, to_place, (struct pm_model_event){ d->start, PM_MODEL_NOW, ((uint64_t)1 << PM_MODEL_GARBAGE) - 1, false, true });
+	status = pm_remap(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, PM_PAGE_SIZE, PM_MAP_FIXED | PM_MAP_MAYMOVE, pm_world_addr(to), &place);
+	end = now(d);
+	if (!status && changes == state->changes[s][from])
+		state->gone[s][from] = true;
+	state->changes[s][from]++;
+	state->changes[s][to]++;
+	state->gone[s][to] = state->readonly[s][to] = state->locked[s][to] = state->locked[s][from] = false;
+	state->model.place[from_place].event[other].end = end;
+	state->model.place[from_place].event[other].values = 0;
+	state->model.place[to_place].event[event] = (struct pm_model_event){ d->start, end, status ? 0 : pm_model_allowed(&state->model, from_place, d->start, end), !status, true };
+	return status;
+}
+
+/// A fault for writing, which takes a copy of a private page of the file.
+static void note_copy(struct doing *d)
+{
+	uint32_t end = now(d);
+
+	if (pm_model_behind(d->place) >= 0)
+		(void)pm_model_add(&d->state->model, d->place, (struct pm_model_event){ d->start, end, pm_model_visible(&d->state->model, d->place, d->start, end), false, true });
+}
+
+static enum pm_status do_mlock(struct doing *d, bool lock)
+{
+	uint32_t s = d->op->space, page = d->op->page, changes;
+	enum pm_status status;
+
+	d->state->locked[s][page] = false;
+	changes = ++d->state->changes[s][page];
+	status = pm_mlock(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, lock);
+	if (lock)
+		note_copy(d);
+	if (!status && lock && changes == d->state->changes[s][page] && !has(d->world, PM_OP_TRUNCATE))
+		d->state->locked[s][page] = true;
+	return status;
+}
+
+static enum pm_status do_pin(struct doing *d)
+{
+	uint64_t pfn;
+	enum pm_status status;
+
+	if (d->state->pin[d->task])
+		return PM_OK;
+	status = pm_pin(d->m, d->cpu, d->space, d->addr, PM_PIN_LONG, true, &pfn, &d->state->pin[d->task]);
+	if (status)
+		d->state->pin[d->task] = 0;
+	else
+		check_access(d, true);
+	note_copy(d);
+	return status;
+}
+
+static enum pm_status do_unpin(struct doing *d)
+{
+	uint64_t pin = d->state->pin[d->task];
+
+	d->state->pin[d->task] = 0;
+	return pin ? pm_unpin(d->m, d->cpu, pin) : PM_OK;
+}
+
+/* ---- what is behind them ---- */
+
+static enum pm_status do_truncate(struct doing *d)
+{
+	uint32_t keep = d->op->value % (PM_WORLD_FILE_PAGES + 1), place, nr = 0;
+	struct { uint32_t place, event; } begun[PM_MODEL_PLACES];
+	enum pm_status status;
+
+	for (place = 0; place < PM_MODEL_PLACES; place++) {
+		int32_t behind = pm_model_behind(place);
+		uint32_t file = behind >= 0 ? (uint32_t)behind : place;
+
+		if (file < pm_model_file_place(0) || file - pm_model_file_place(0) < keep)
+			continue;
+		begun[nr].place = place;
+		begun[nr++].event = pm_model_add(&d->state->model, place, (struct pm_model_event){ d->start, PM_MODEL_NOW, behind >= 0 ? PM_MODEL_FILE : 1, false, true });
+	}
+	status = pm_file_truncate(d->m, d->cpu, d->state->file, (uint64_t)keep << PM_PAGE_SHIFT);
+	place = now(d);
+	while (nr-- > 0) {
+		struct pm_model_event *event = &d->state->model.place[begun[nr].place].event[begun[nr].event];
+
+		event->end = place;
+		event->sure = !status;
+	}
+	return status;
+}
+
+static enum pm_status do_swap(struct doing *d, bool on)
+{
+	struct pm_swap_options options = { PM_WORLD_SLOTS, d->world->swap_device };
+
+	return on ? pm_swap_on(d->m, &options) : pm_swap_off(d->m, d->cpu);
+}
+
+static enum pm_status dispatch(struct doing *d)
+{
+	uint64_t bytes = (uint64_t)PM_WORLD_FILE_PAGES << PM_PAGE_SHIFT, nr;
+
+	switch (d->op->kind) {
+	case PM_OP_READ:
+		return do_read(d);
+	case PM_OP_WRITE:
+		return do_write(d);
+	case PM_OP_FORK:
+		return do_fork(d);
+	case PM_OP_EXIT:
+		return do_exit(d);
+	case PM_OP_UNMAP:
+		return do_unmap(d);
+	case PM_OP_PROTECT:
+		return do_protect(d);
+	case PM_OP_REMAP:
+		return do_remap(d);
+	case PM_OP_MLOCK:
+		return do_mlock(d, true);
+	case PM_OP_MUNLOCK:
+		return do_mlock(d, false);
+	case PM_OP_POKE:
+		return do_poke(d);
+	case PM_OP_PIN:
+		return do_pin(d);
+	case PM_OP_UNPIN:
+		return do_unpin(d);
+	case PM_OP_PAGE_OUT:
+		return pm_page_out(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, &nr);
+	case PM_OP_TRUNCATE:
+		return do_truncate(d);
+	case PM_OP_SYNC:
+		return pm_file_sync(d->m, d->cpu, d->state->file, 0, bytes, true);
+	case PM_OP_DROP:
+		return pm_file_drop(d->m, d->cpu, d->state->file, 0, bytes, &nr);
+	case PM_OP_FILE_READ:
+		return do_file_read(d);
+	case PM_OP_FILE_WRITE:
+		return do_file_write(d);
+	case PM_OP_SWAP_OFF:
+		return do_swap(d, false);
+	case PM_OP_SWAP_ON:
+		return do_swap(d, true);
+	default:
+		return pm_reclaim(d->m, d->cpu, 0, 16, &nr);
+	}
+}
+
+static bool of_the_file(uint32_t kind)
+{
+	return kind == PM_OP_UNPIN || (kind >= PM_OP_TRUNCATE && kind <= PM_OP_RECLAIM);
+}
+
+void pm_world_operation(struct pm_world *world, uint32_t task, uint32_t index)
+{
+	const struct pm_operation *op = &world->program.operations[index];
+	struct pm_world_state *state = &world->state;
+	struct doing d = { .world = world, .state = state, .m = world->m, .op = op, .task = task, .index = index, .cpu = pm_world_cpu(world, task) };
+	enum pm_status status;
+
+	/* A space that no fork has made yet. */
+	if (!state->space[op->space] && !of_the_file(op->kind))
+		return;
+	world->sched.task[task].operation = (int32_t)index;
+	pm_yield(PM_AT_START, op);
+	pm_sched_note(&world->sched, "begins");
+	d.space = state->space[op->space];
+	d.addr = pm_world_addr(op->page);
+	d.place = pm_model_place_of(op->space, op->page);
+	d.changes = state->changes[op->space][op->page];
+	d.gone = state->gone[op->space][op->page];
+	d.readonly = state->readonly[op->space][op->page];
+	d.exited = state->exited[op->space];
+	d.start = pm_model_tick(&state->model);
+	status = dispatch(&d);
+	pm_sched_note(&world->sched, status ? pm_status_text(status) : "done");
+	check_status(&d, status);
+	world->sched.task[task].operation = -1;
+}

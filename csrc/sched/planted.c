@@ -1,0 +1,62 @@
+/// The bugs that can be planted: where, what it breaks, and which race of the reference (section 3) it belongs to.
+#include "base/planted.h"
+
+#include <stddef.h>
+
+#include "sched/explore.h"
+
+struct planted {
+	const char *name;
+	const char *breaks;
+	const char *race;
+};
+
+static const struct planted planted[PM_NR_PLANTED] = {
+	[PM_BUG_NONE] = { "none", "", "" },
+	[PM_BUG_COW_NO_FLUSH] = { "cow-no-flush", "a copy replaces a page without a flush: an access still reads the old frame after it was given away", "fork" },
+	[PM_BUG_COW_NO_RECHECK] = { "cow-no-recheck", "a copy is mapped although the entry changed while it was made: a write is lost", "mprotect, copy-on-write" },
+	[PM_BUG_UNMAP_NO_FLUSH] = { "unmap-no-flush", "munmap gives frames back while an access is still inside", "exit, munmap" },
+	[PM_BUG_FORK_NO_FLUSH] = { "fork-no-flush", "a write that had begun before fork shows in the child after it", "fork" },
+	[PM_BUG_REMAP_NO_FLUSH] = { "remap-no-flush", "a write through the old address lands after mremap has returned", "mremap" },
+	[PM_BUG_CLEAN_NO_FLUSH] = { "clean-no-flush", "writeback cleans a page while a write is under way: it is lost when the page is dropped", "writeback start" },
+	[PM_BUG_RECLAIM_NO_FLUSH] = { "reclaim-no-flush", "reclaim writes a page out while a write is under way", "stale TLB" },
+	[PM_BUG_TRUNCATE_NO_FLUSH] = { "truncate-no-flush", "truncate gives frames back while an access is still inside", "truncate" },
+	[PM_BUG_PROTECT_NO_FLUSH] = { "protect-no-flush", "a write lands after mprotect has made the page read-only", "mprotect, copy-on-write" },
+	[PM_BUG_PROTECT_WIDENS] = { "protect-widens", "mprotect makes a page writable that is shared copy-on-write", "mprotect, copy-on-write" },
+	[PM_BUG_FORK_EXCLUSIVE] = { "fork-exclusive", "fork leaves the parent's page marked as its own: its writes show in the child", "fork" },
+	[PM_BUG_FORK_SHARES_PINNED] = { "fork-shares-pinned", "fork shares a pinned page: what the device writes shows in the child, or is lost to the parent", "direct I/O pin" },
+	[PM_BUG_FORK_NO_SWAP_COUNT] = { "fork-no-swap-count", "fork copies a swap entry without counting it: the slot is free while an entry names it", "swap-in, swapoff" },
+	[PM_BUG_UNLOCK_NO_WAKE] = { "unlock-no-wake", "unlocking a frame wakes nobody", "fault" },
+	[PM_BUG_WAIT_NO_RECHECK] = { "wait-no-recheck", "a sleeper does not look again after it has queued: the wake-up came before", "fault" },
+	[PM_BUG_WAKE_BEFORE_CLEAR] = { "wake-before-clear", "sleepers are woken before the frame is unlocked: they see it locked and sleep on", "fault" },
+	[PM_BUG_WAKE_ONE] = { "wake-one", "only one of several sleepers is woken", "fault" },
+	[PM_BUG_FAULT_NO_RECHECK] = { "fault-no-recheck", "a fault maps its page over one that came there meanwhile", "fault" },
+	[PM_BUG_MAP_NO_RECHECK] = { "map-no-recheck", "a page that was waited for is mapped although the entry has changed", "swap-in, swapoff" },
+	[PM_BUG_NOTIFY_NO_RECHECK] = { "notify-no-recheck", "an entry is made writable although another frame, or none, is there by now", "truncate" },
+	[PM_BUG_REUSE_NO_LOCK] = { "reuse-no-lock", "a page is kept as the last user's own without the frame lock: reclaim gives it a slot meanwhile", "mprotect, copy-on-write" },
+	[PM_BUG_REUSE_IGNORES_REFS] = { "reuse-ignores-refs", "a page is reused because one entry maps it, although a swap entry or a pin names it too", "mprotect, copy-on-write" },
+	[PM_BUG_RECLAIM_IGNORES_PINS] = { "reclaim-ignores-pins", "a pinned page is unmapped: what the device writes is not what the space sees", "direct I/O pin" },
+	[PM_BUG_MLOCK_LOST] = { "mlock-lost", "reclaim takes an mlocked page", "mlock" },
+	[PM_BUG_DIRTY_LOST] = { "dirty-lost", "unmapping does not fold the entry's dirty bit into the page", "writeback start" },
+	[PM_BUG_EXIT_NO_WAIT] = { "exit-no-wait", "exit does not wait for the calls that work on the space", "exit, munmap" },
+	[PM_BUG_ACCESS_NO_RECHECK] = { "access-no-recheck", "an access marks an entry that changed since it was read", "stale TLB" },
+	[PM_BUG_SWAP_FREED_EARLY] = { "swap-freed-early", "a slot is freed while an entry names it", "swap-in, swapoff" },
+	[PM_BUG_TRUNCATE_ONE_UNMAP] = { "truncate-one-unmap", "truncate does not unmap again what a fault mapped meanwhile", "truncate" },
+	[PM_BUG_WRITEBACK_CLEARS_LATE] = { "writeback-clears-late", "writeback clears the dirty mark after the transfer: what was written meanwhile is lost", "writeback start" },
+	[PM_BUG_SWAPOFF_NO_RECHECK] = { "swapoff-no-recheck", "swapoff maps a page although the entry has changed", "swap-in, swapoff" },
+};
+
+const char *pm_planted_name(uint32_t bug)
+{
+	return bug < PM_NR_PLANTED ? planted[bug].name : NULL;
+}
+
+const char *pm_planted_breaks(uint32_t bug)
+{
+	return bug < PM_NR_PLANTED ? planted[bug].breaks : NULL;
+}
+
+const char *pm_planted_race(uint32_t bug)
+{
+	return bug < PM_NR_PLANTED ? planted[bug].race : NULL;
+}

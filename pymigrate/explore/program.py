@@ -1,0 +1,203 @@
+"""Programs of the schedule search, as text and as values.
+
+A program as text: the world, what happens before the tasks begin, and each task, with slashes between them:
+
+    common memory; write A0, fork A B / write A0 / exit B, read A0
+
+The world is the kind of the file (ram, common, buffers, fallback, release), swap (none, memory, device), and perhaps
+`shared`: all tasks on one CPU. Spaces are A to D, of which A exists. Pages 0 and 1 are anonymous, 2 and 3 a shared
+mapping of the file, 4 and 5 a private one; 0 and 1 can be moved to 6 and 7.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+__all__ = ["KINDS", "SETUP", "Operation", "Program", "draw_program"]
+
+SETUP = 255
+FILES = ("ram", "common", "buffers", "fallback", "release")
+SWAPS = ("none", "memory", "device")
+SPACES = "ABCD"
+PAGES = 8
+TASKS_MAX = 4
+OPERATIONS_MAX = 24
+
+# In the order of enum pm_operation_kind, with what follows the name.
+KINDS: dict[str, str] = {
+    "read": "page", "write": "page", "fork": "child", "exit": "space", "unmap": "page", "protect": "protection",
+    "remap": "page", "mlock": "page", "munlock": "page", "poke": "page", "pin": "page", "unpin": "", "page_out": "page",
+    "truncate": "number", "sync": "", "drop": "", "file_read": "file page", "file_write": "file page", "swap_off": "",
+    "swap_on": "", "reclaim": "",
+}  # fmt: skip
+NUMBER_OF = {name: number for number, name in enumerate(KINDS)}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a task.
+
+    Attributes:
+        task: Which task does it, or `SETUP`: before the tasks begin.
+        kind: One of `KINDS`.
+        space: 0 to 3, for A to D.
+        page: 0 to 7.
+        value: Of `fork` the child (0 to 2, for B to D), of `protect` 0 (read) or 1 (write too), of `truncate` the pages
+            that stay.
+    """
+
+    task: int
+    kind: str
+    space: int = 0
+    page: int = 0
+    value: int = 0
+
+    def __str__(self) -> str:
+        what = KINDS[self.kind]
+        space = SPACES[self.space]
+        if what == "page":
+            return f"{self.kind} {space}{self.page}"
+        if what == "protection":
+            return f"{self.kind} {space}{self.page} {'rw' if self.value & 1 else 'r'}"
+        if what == "child":
+            return f"{self.kind} {space} {SPACES[1 + self.value % 3]}"
+        if what == "space":
+            return f"{self.kind} {space}"
+        if what == "number":
+            return f"{self.kind} {self.value}"
+        return f"{self.kind} {self.page}" if what == "file page" else self.kind
+
+    @staticmethod
+    def parse(text: str, task: int) -> Operation:
+        """Reads one operation.
+
+        Raises:
+            ValueError: The text is no operation; the message says what is wrong.
+        """
+        words = text.split()
+        if not words or words[0] not in KINDS:
+            raise ValueError(f"{text.strip()!r} is no operation: expected one of {', '.join(KINDS)}")
+        what, rest = KINDS[words[0]], words[1:]
+        wanted = {"page": 1, "space": 1, "number": 1, "file page": 1, "child": 2, "protection": 2, "": 0}[what]
+        if len(rest) != wanted:
+            raise ValueError(f"{text.strip()!r}: {words[0]} takes {wanted} words, as {what or 'nothing'}")
+        operation = Operation(task, words[0])
+        if what in ("page", "protection"):
+            operation = replace(operation, space=_space(rest[0][:1], text), page=_number(rest[0][1:], PAGES, text))
+        elif what in ("space", "child"):
+            operation = replace(operation, space=_space(rest[0], text))
+        elif what == "file page":
+            operation = replace(operation, page=_number(rest[0], 2, text))
+        elif what == "number":
+            operation = replace(operation, value=_number(rest[0], 3, text))
+        if what == "child":
+            child = _space(rest[1], text)
+            if child == 0:
+                raise ValueError(f"{text.strip()!r}: A exists already")
+            operation = replace(operation, value=child - 1)
+        if what == "protection":
+            if rest[1] not in ("r", "rw"):
+                raise ValueError(f"{text.strip()!r}: the protection is r or rw")
+            operation = replace(operation, value=int(rest[1] == "rw"))
+        return operation
+
+
+def _space(text: str, where: str) -> int:
+    if len(text) != 1 or text not in SPACES:
+        raise ValueError(f"{where.strip()!r}: spaces are A to D")
+    return SPACES.index(text)
+
+
+def _number(text: str, below: int, where: str) -> int:
+    if not text.isdecimal() or int(text) >= below:
+        raise ValueError(f"{where.strip()!r}: expected a number from 0 to {below - 1}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a few tasks do in the tiny world."""
+
+    operations: tuple[Operation, ...]
+    fs: str = "common"
+    swap: str = "memory"
+    share_cpu: bool = False
+
+    def __str__(self) -> str:
+        world = f"{self.fs} {self.swap}{' shared' if self.share_cpu else ''}"
+        setup = ", ".join(str(one) for one in self.operations if one.task == SETUP)
+        tasks = [", ".join(str(one) for one in self.operations if one.task == task) for task in range(self.nr_tasks)]
+        return " / ".join([f"{world}; {setup}" if setup else world, *tasks])
+
+    @property
+    def nr_tasks(self) -> int:
+        """How many tasks it has."""
+        return max((one.task + 1 for one in self.operations if one.task != SETUP), default=0)
+
+    @staticmethod
+    def parse(text: str) -> Program:
+        """Reads a program: see the head of this module.
+
+        Raises:
+            ValueError: The message says what is wrong.
+        """
+        head, *tasks = text.split("/")
+        world, _, setup = head.partition(";")
+        words = world.split()
+        if (
+            not 2 <= len(words) <= 3
+            or words[0] not in FILES
+            or words[1] not in SWAPS
+            or words[2:] not in ([], ["shared"])
+        ):
+            raise ValueError(f"{world.strip()!r} is no world: expected {'|'.join(FILES)} {'|'.join(SWAPS)} [shared]")
+        if not 1 <= len(tasks) <= TASKS_MAX:
+            raise ValueError(f"a program has 1 to {TASKS_MAX} tasks, this one has {len(tasks)}")
+        operations = [Operation.parse(one, SETUP) for one in setup.split(",") if one.strip()]
+        for task, line in enumerate(tasks):
+            operations += [Operation.parse(one, task) for one in line.split(",") if one.strip()]
+        if len(operations) > OPERATIONS_MAX:
+            raise ValueError(f"a program has at most {OPERATIONS_MAX} operations, this one has {len(operations)}")
+        return Program(tuple(operations), words[0], words[1], len(words) == 3)
+
+    def without(self, index: int) -> Program:
+        """The program less one operation; tasks that have nothing left to do go, and the others move up."""
+        left = [one for i, one in enumerate(self.operations) if i != index]
+        used = sorted({one.task for one in left if one.task != SETUP})
+        moved = {task: i for i, task in enumerate(used)} | {SETUP: SETUP}
+        return replace(self, operations=tuple(replace(one, task=moved[one.task]) for one in left))
+
+
+def draw_program(source: random.Random, *, kinds: Sequence[str] = tuple(KINDS)) -> Program:
+    """Draws a program of two or three tasks whose operations meet: most are about one page.
+
+    Args:
+        source: Of random numbers; the same one gives the same programs.
+        kinds: The operations to draw from.
+    """
+    nr_tasks = source.choice((2, 2, 2, 3))
+    page = source.choice((0, 0, 0, 2, 2, 4))
+    operations = [
+        Operation(SETUP, kind, page=0 if kind == "fork" else page)
+        for kind in source.choice(((), ("write",), ("write",), ("write", "fork"), ("write", "page_out")))
+    ]
+    operations += [_draw_operation(source, SETUP, kinds, page)] if source.random() < 0.3 else []
+    tasks = [*range(nr_tasks), *(source.randrange(nr_tasks) for _ in range(source.choice((0, 0, 1, 1, 2))))]
+    operations += [_draw_operation(source, task, kinds, page) for task in sorted(tasks)]
+    return Program(tuple(operations), source.choice(FILES), source.choice(SWAPS), source.random() < 0.1)
+
+
+def _draw_operation(source: random.Random, task: int, kinds: Sequence[str], page: int) -> Operation:
+    kind = source.choice((*kinds, *(one for one in ("read", "write", "write", "fork", "page_out") if one in kinds)))
+    where = page if source.random() < 0.85 else source.choice((0, 1, 2, 4, 6))
+    drawn = Operation(
+        task=task,
+        kind=kind,
+        space=source.choice((0, 0, 0, 1)),
+        page=where % 2 if KINDS[kind] == "file page" else where,
+        value=source.randrange(2),
+    )
+    # Without what its text does not say.
+    return Operation.parse(str(drawn), task)
