@@ -207,12 +207,15 @@ static enum pm_status copy(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 	uint32_t flags = pm_page_flags(source(mig));
-	uint32_t kept = PM_PG_DIRTY | PM_PG_ERROR | PM_PG_ACTIVE | PM_PG_REFERENCED | PM_PG_UNEVICTABLE | PM_PG_MLOCKED;
+	uint32_t kept = PM_PG_ERROR | PM_PG_ACTIVE | PM_PG_REFERENCED | PM_PG_UNEVICTABLE | PM_PG_MLOCKED;
 
 	if (pm_has_contents(m))
 		memcpy(pm_frame_bytes(m, mig->to), pm_frame_bytes(m, mig->from), PM_PAGE_SIZE);
-	/* Up to date last: the contents are there. */
 	(void)pm_page_set(pm_page_of(m, mig->to), flags & kept);
+	/* The file's tag as well, or writeback would miss the page. */
+	if (flags & PM_PG_DIRTY)
+		pm_page_set_dirty(m, mig->to);
+	/* Up to date last: the contents are there. */
 	(void)pm_page_set(pm_page_of(m, mig->to), PM_PG_UPTODATE);
 	(void)pm_page_clear(source(mig), PM_PG_DIRTY | PM_PG_ANON);
 	return PM_OK;
