@@ -1,4 +1,4 @@
-"""Physical memory in user space: zones, a buddy allocator and their replay, in the manner of Linux."""
+"""Physical memory in user space: an allocator, address spaces, files and swap, and replays, in the manner of Linux."""
 
 from __future__ import annotations
 
@@ -7,14 +7,39 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from pymigrate.errors import ClosedError, CorruptionError, FrameError, OutOfMemoryError, PymigrateError, RecordingError
+from pymigrate._interpreter import refuse_subinterpreters as _refuse_subinterpreters
+
+# Before the core is loaded: its objects would be shared between interpreters that know nothing of each other.
+_refuse_subinterpreters()
+
+from pymigrate.errors import (  # noqa: E402
+    AddressError,
+    ArgumentError,
+    BusyError,
+    ClosedError,
+    CorruptionError,
+    DeviceError,
+    FrameError,
+    HandleError,
+    OutOfMemoryError,
+    PymigrateError,
+    RecordingError,
+    StateError,
+    SwapError,
+)
 
 if TYPE_CHECKING:
+    from pymigrate.devices import BlockDevice
+    from pymigrate.files import File
     from pymigrate.gfp import FrameState, Gfp, MigrateType, Place, ZoneKind
     from pymigrate.layout import Settings, Zone
     from pymigrate.machine import Machine
+    from pymigrate.memory import MemoryOptions
+    from pymigrate.owners import Owner
+    from pymigrate.pins import Pin, Transfer, Window
     from pymigrate.recording import Recording
     from pymigrate.replaying import ModeResult, Policy, ReplayResult, replay
+    from pymigrate.space import AddressSpace, Prot
 
 try:
     __version__ = _version("pymigrate")
@@ -22,22 +47,38 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
+    "AddressError",
+    "AddressSpace",
+    "ArgumentError",
+    "BlockDevice",
+    "BusyError",
     "ClosedError",
     "CorruptionError",
+    "DeviceError",
+    "File",
     "FrameError",
     "FrameState",
     "Gfp",
+    "HandleError",
     "Machine",
+    "MemoryOptions",
     "MigrateType",
     "ModeResult",
     "OutOfMemoryError",
+    "Owner",
+    "Pin",
     "Place",
     "Policy",
+    "Prot",
     "PymigrateError",
     "Recording",
     "RecordingError",
     "ReplayResult",
     "Settings",
+    "StateError",
+    "SwapError",
+    "Transfer",
+    "Window",
     "Zone",
     "ZoneKind",
     "__version__",
@@ -49,7 +90,13 @@ __all__ = [
 _LAZY: dict[str, str] = {
     **dict.fromkeys(("FrameState", "Gfp", "MigrateType", "Place", "ZoneKind"), "pymigrate.gfp"),
     **dict.fromkeys(("Settings", "Zone"), "pymigrate.layout"),
+    "BlockDevice": "pymigrate.devices",
+    "File": "pymigrate.files",
     "Machine": "pymigrate.machine",
+    "MemoryOptions": "pymigrate.memory",
+    "Owner": "pymigrate.owners",
+    **dict.fromkeys(("Pin", "Transfer", "Window"), "pymigrate.pins"),
+    **dict.fromkeys(("AddressSpace", "Prot"), "pymigrate.space"),
     "Recording": "pymigrate.recording",
     **dict.fromkeys(("ModeResult", "Policy", "ReplayResult", "replay"), "pymigrate.replaying"),
 }

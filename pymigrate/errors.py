@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pymigrate._core import ffi, lib
 
 __all__ = [
+    "AddressError",
+    "ArgumentError",
+    "BusyError",
     "ClosedError",
     "CorruptionError",
+    "DeviceError",
     "FrameError",
+    "HandleError",
     "OutOfMemoryError",
     "PymigrateError",
     "RecordingError",
+    "StateError",
+    "SwapError",
     "check",
 ]
 
@@ -22,7 +32,10 @@ class PymigrateError(Exception):
 
     Attributes:
         status: The core's `enum pm_status`, a negative number; 0 where the error did not come from the core.
+        details: What the message names, such as ``pfn``, ``addr``, or ``done``: how much was done before.
     """
+
+    details: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message)
@@ -42,7 +55,41 @@ class OutOfMemoryError(PymigrateError, MemoryError):
 
 
 class FrameError(PymigrateError, ValueError):
-    """A frame number does not allow the operation: a double free, a wrong order, a hole, a reserved or busy frame."""
+    """A frame does not allow the operation: a double free, a wrong order, a hole, a reserved, owned or pinned frame."""
+
+
+class BusyError(FrameError):
+    """What is needed is in use: a frame that is not free, a cached page, a device with a file on it.
+
+    The same call may succeed later.
+    """
+
+
+class AddressError(PymigrateError, ValueError):
+    """Nothing is mapped at an address, the mapping does not allow the access, or the file behind it is shorter."""
+
+
+class HandleError(PymigrateError, ValueError):
+    """An address space, file, device, owner, pin or transfer is gone: it was closed, given back, or waited for."""
+
+
+class DeviceError(PymigrateError, OSError):
+    """A transfer failed (``errno`` EIO) or a device has no room (ENOSPC).
+
+    Nothing is lost by a failed transfer: what was to be written is still dirty, and can be written again.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message, status=status)
+        self.errno = errno.ENOSPC if status == lib.PM_ERR_NO_BLOCK else errno.EIO
+
+
+class SwapError(PymigrateError, RuntimeError):
+    """Swap is full or not on."""
+
+
+class StateError(PymigrateError, RuntimeError):
+    """The machine was made without what the call needs: ``memory=…``, or contents of frames."""
 
 
 class RecordingError(PymigrateError, ValueError):
@@ -80,7 +127,27 @@ _OUT_OF_MEMORY = {
     lib.PM_ERR_NO_BLOCK: "no-block",
     lib.PM_ERR_ZONE: "zone",
 }
-_FRAME = {lib.PM_ERR_RANGE, lib.PM_ERR_DOUBLE_FREE, lib.PM_ERR_ORDER, lib.PM_ERR_BUSY, lib.PM_ERR_RESERVED}
+_SIMPLE: dict[int, type[PymigrateError]] = {
+    lib.PM_ERR_RANGE: FrameError,
+    lib.PM_ERR_DOUBLE_FREE: FrameError,
+    lib.PM_ERR_ORDER: FrameError,
+    lib.PM_ERR_RESERVED: FrameError,
+    lib.PM_ERR_OWNED: FrameError,
+    lib.PM_ERR_PINNED: FrameError,
+    lib.PM_ERR_BUSY: BusyError,
+    lib.PM_ERR_AGAIN: BusyError,
+    lib.PM_ERR_INTR: BusyError,
+    lib.PM_ERR_CORRUPT: CorruptionError,
+    lib.PM_ERR_CLOSED: ClosedError,
+    lib.PM_ERR_HANDLE: HandleError,
+    lib.PM_ERR_STATE: StateError,
+    lib.PM_ERR_NO_CONTENTS: StateError,
+    lib.PM_ERR_FAULT: AddressError,
+    lib.PM_ERR_ACCESS: AddressError,
+    lib.PM_ERR_BEYOND: AddressError,
+    lib.PM_ERR_IO: DeviceError,
+    lib.PM_ERR_NO_SWAP: SwapError,
+}
 _RECORDING = {lib.PM_ERR_SYNTAX, lib.PM_ERR_TRUNCATED, lib.PM_ERR_LIMIT}
 
 
@@ -95,6 +162,7 @@ def check(status: int, /, **context: Any) -> None:
     Raises:
         OutOfMemoryError: The host or the simulated machine has no memory for the request.
         FrameError: The frame does not allow the operation.
+        AddressError, BusyError, ClosedError, DeviceError, HandleError, StateError, SwapError: As they say.
         RecordingError: A recording is damaged or too large.
         CorruptionError: The core found a contradiction in its own state.
         ArgumentError: An argument is out of range (also a ValueError).
@@ -112,22 +180,35 @@ def check(status: int, /, **context: Any) -> None:
     raise error_of(status, **context)
 
 
-def error_of(status: int, /, **context: Any) -> PymigrateError:
-    """Returns the exception for a failed status, not raised. See `check`."""
-    text = ffi.string(lib.pm_status_text(status)).decode()
-    if status in _RECORDING:
+def error_of(
+    status: int, /, *, text: str = "", kind: type[PymigrateError] | None = None, **context: Any
+) -> PymigrateError:
+    """Returns the exception for a failed status, not raised. See `check`.
+
+    Args:
+        status: What a function of the core returned.
+        text: A sentence that fits the call better than the core's own.
+        kind: A class that fits it better.
+        **context: As for `check`.
+    """
+    text = text or ffi.string(lib.pm_status_text(status)).decode()
+    error: PymigrateError
+    if kind is not None:
+        error = kind(_message(text, context), status=status)
+    elif status in _RECORDING:
         path, line = context.pop("path", None), context.pop("line", None)
-        return RecordingError(_message(text, context), status=status, path=path, line=line)
-    message = _message(text, context)
-    if status in _OUT_OF_MEMORY:
-        return OutOfMemoryError(message, status=status, reason=_OUT_OF_MEMORY[status])
-    if status in _FRAME:
-        return FrameError(message, status=status)
-    if status == lib.PM_ERR_CORRUPT:
-        return CorruptionError(message, status=status)
-    return ArgumentError(message, status=status)
+        error = RecordingError(_message(text, context), status=status, path=path, line=line)
+    elif status in _OUT_OF_MEMORY:
+        error = OutOfMemoryError(_message(text, context), status=status, reason=_OUT_OF_MEMORY[status])
+    else:
+        error = _SIMPLE.get(status, ArgumentError)(_message(text, context), status=status)
+    error.details = MappingProxyType(context)
+    return error
 
 
 def _message(text: str, context: dict[str, Any]) -> str:
-    named = ", ".join(f"{name}={value}" for name, value in context.items())
+    named = ", ".join(
+        f"{name}={value:#x}" if name == "addr" and isinstance(value, int) else f"{name}={value}"
+        for name, value in context.items()
+    )
     return f"{text} ({named})" if named else text

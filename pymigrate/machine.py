@@ -9,19 +9,17 @@
 Any thread may work on any CPU. Where a method takes `cpu` and none is given, the calling thread uses a CPU of its own,
 handed out in turn when it first calls.
 
-Threads and `close`: a call holds the machine while it runs, so closing is safe at any time; calls that begin later
-raise `ClosedError`. Arrays that are views keep the memory behind them alive.
+Threads and `close`: closing is safe at any time; calls in flight are waited for, and calls that begin later raise
+`ClosedError`. Arrays that are views keep the memory behind them alive.
+
+What belongs to somebody (address spaces, files, swap) needs ``memory=…``; see pymigrate.memory.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import weakref
 from collections.abc import Iterable, Sequence
-from contextvars import ContextVar
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +27,12 @@ import numpy.typing as npt
 from pymigrate import info
 from pymigrate._arrays import FRAME_DTYPE, PAGEBLOCK_DTYPE, Table, as_array, as_u64, u64_pointer
 from pymigrate._core import ffi, lib
-from pymigrate.errors import ArgumentError, ClosedError, CorruptionError, error_of
+from pymigrate._life import own_handle, thread_number
+from pymigrate.errors import ArgumentError, CorruptionError, error_of
 from pymigrate.gfp import Gfp, MigrateType
 from pymigrate.info import Counters, Extfrag, FrameInfo, PcpInfo, ZoneInfo
 from pymigrate.layout import Settings, Start, Zone, frames_of_size, make_layout, zones_like_x86
+from pymigrate.memory import MemoryOptions, OwnedMemory
 
 __all__ = ["Counters", "Extfrag", "FrameInfo", "Machine", "PcpInfo", "ZoneInfo"]
 
@@ -48,15 +48,10 @@ _alloc = lib.pm_alloc_pfn
 _free = lib.pm_free
 _new = ffi.new
 
-
-# The number of the calling thread, counted from 0 in the order of their first calls: it picks the CPU. A context
-# variable, since it costs a third of a thread-local; a task that inherits its parent's number shares its CPU.
-_thread_number: ContextVar[int] = ContextVar("pymigrate_thread_number")
-_thread_number_get = _thread_number.get
-_turns = itertools.count()
+_thread_number_get = thread_number.get
 
 
-class Machine:
+class Machine(OwnedMemory):
     """Physical memory and its allocator.
 
     Args:
@@ -66,6 +61,8 @@ class Machine:
         reserved: (start, end) pairs of present frames that the allocator never owns; likewise.
         start: ``"free"``: all frames are free, as after boot. ``"unplaced"``: none is anywhere until `load_blocks`.
         settings: What an administrator can set.
+        memory: What frames with owners are like. None: there are none (`AddressSpace` and the like raise
+            `StateError`), and the machine is an allocator alone, which costs less.
 
     Raises:
         ValueError: The layout contradicts itself.
@@ -84,11 +81,8 @@ class Machine:
         >>> machine.close()
     """
 
-    __slots__ = ("__weakref__", "_forked", "_handle", "nr_cpus", "nr_frames", "nr_zones", "settings")
+    __slots__ = ("settings",)
 
-    nr_cpus: int
-    nr_frames: int
-    nr_zones: int
     settings: Settings
 
     def __init__(
@@ -100,9 +94,9 @@ class Machine:
         reserved: Iterable[Sequence[int]] = (),
         start: Start = "free",
         settings: Settings | None = None,
+        memory: MemoryOptions | None = None,
     ) -> None:
-        self._handle: Any = None
-        self._forked = False
+        super().__init__()
         self.settings = settings = Settings() if settings is None else settings
         layout, _alive = make_layout(zones, cpus=cpus, holes=holes, reserved=reserved, start=start, settings=settings)
         out = _new("struct pm_machine **")
@@ -113,13 +107,11 @@ class Machine:
                 if status != lib.PM_ERR_LIMIT
                 else ArgumentError("a machine may have at most 2^32 - 16 frames", status=status)
             )
-        # The destructor runs when the last user is gone: this object, a call in another thread, a view.
-        handle = ffi.gc(out[0], lib.pm_machine_destroy)
-        self.nr_cpus = cpus
-        self.nr_zones = lib.pm_nr_zones(handle)
-        self.nr_frames = lib.pm_nr_frames(handle)
-        self._handle = handle
-        _open_machines.add(self)
+        handle = own_handle(out[0])
+        if memory is not None:
+            memory.enable(handle)
+        self.memory = memory
+        self._begin(handle)
 
     @classmethod
     def from_size(
@@ -129,6 +121,7 @@ class Machine:
         cpus: int = 1,
         settings: Settings | None = None,
         start: Start = "free",
+        memory: MemoryOptions | None = None,
     ) -> Machine:
         """Makes a machine laid out as x86-64: DMA (frames 1..4095), DMA32 up to 4 GiB, Normal above.
 
@@ -137,62 +130,18 @@ class Machine:
             cpus: How many CPUs.
             settings: What an administrator can set.
             start: As for `Machine`.
+            memory: As for `Machine`.
 
         Example:
             >>> [zone.name for zone in Machine.from_size("8G").zones]
             ['DMA', 'DMA32', 'Normal']
         """
-        return cls(zones_like_x86(frames_of_size(size)), cpus=cpus, settings=settings, start=start)
-
-    # ---- life ----
-
-    def close(self) -> None:
-        """Gives the memory back, once calls in flight and views are done with it. May be called again."""
-        self._handle = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._handle is None
-
-    def __enter__(self) -> Machine:
-        self._open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.close()
+        return cls(zones_like_x86(frames_of_size(size)), cpus=cpus, settings=settings, start=start, memory=memory)
 
     def __repr__(self) -> str:
         if self.closed:
             return "<Machine, closed>"
         return f"<Machine of {self.nr_frames} frames, {self.nr_zones} zones, {self.nr_cpus} CPUs>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Machine cannot be pickled or copied")
-
-    def _open(self) -> Any:
-        handle = self._handle
-        if handle is None:
-            raise self._closed_error()
-        return handle
-
-    def _this_cpu(self) -> int:
-        number = _thread_number_get(-1)
-        if number < 0:
-            number = next(_turns)
-            _thread_number.set(number)
-        return number % self.nr_cpus
-
-    def _closed_error(self) -> ClosedError:
-        return ClosedError("the machine belongs to the parent process" if self._forked else "the machine is closed")
-
-    def _bad_call(self, error: Exception) -> Exception:
-        """What to raise when cffi refused the arguments: the handle of a closed machine is None."""
-        if self._handle is None:
-            return self._closed_error()
-        return ArgumentError(f"an argument is out of its range: {error}") if isinstance(error, OverflowError) else error
 
     # ---- allocate and free ----
 
@@ -549,20 +498,7 @@ class Machine:
         if status:
             raise error_of(status)
 
-    @property
-    def handle(self) -> Any:
-        """The core's `struct pm_machine *`, for other modules of pymigrate: who holds it keeps it alive."""
-        return self._open()
-
     # ---- inside ----
-
-    def _call(self, function: Any, *args: Any, context: dict[str, Any] | None = None) -> None:
-        try:
-            status = function(self._handle, *args)
-        except (TypeError, OverflowError) as error:
-            raise self._bad_call(error) from None
-        if status:
-            raise error_of(status, **(context or {}))
 
     def _text(self, which: int) -> str:
         length = _new("size_t *")
@@ -584,16 +520,3 @@ class Machine:
         per_zone = self.free_blocks().sum(axis=2)
         blocks = per_zone.sum(axis=0) if zone is None else per_zone[zone]
         return int(function(u64_pointer(blocks.astype(np.uint64)), order))
-
-
-_open_machines: weakref.WeakSet[Machine] = weakref.WeakSet()
-
-
-def _close_in_child() -> None:
-    """After fork(2) a lock may be held by a thread that the child does not have: its machines are closed."""
-    for machine in list(_open_machines):
-        machine._forked = machine._handle is not None
-        machine.close()
-
-
-os.register_at_fork(after_in_child=_close_in_child)

@@ -710,8 +710,8 @@ struct pm_file_info {
 PM_API PM_NODISCARD enum pm_status pm_file_info(struct pm_machine *m, uint32_t cpu, uint64_t file, struct pm_file_info *ret);
 
 /// Direct I/O: a transfer between the pinned frame and the page of the file at `offset` (a multiple of the page size, below its size), past
-/// the page cache: a dirty cached page is written out first, and a write drops the cached one. `ret` gets a transfer to wait for. The frame is
-/// held until the transfer ends, even if the pin is given back before.
+/// the page cache: a dirty cached page is written out first, and a write drops the cached one. `ret` gets a transfer to wait for; pm_unpin()
+/// waits for it too.
 /// PM_ERR_BEYOND; PM_ERR_BUSY: the cached page is in use; PM_ERR_ACCESS: a read into a frame pinned for reading only; PM_ERR_INVAL: PM_FS_RAM.
 PM_API PM_NODISCARD enum pm_status pm_direct_io(struct pm_machine *m, uint32_t cpu, uint64_t pin, uint64_t file, uint64_t offset, uint32_t io, uint64_t *ret);
 /// Waits until a transfer has ended, and gives it up. PM_ERR_IO: it failed. PM_ERR_INTR, PM_ERR_CLOSED: it is still there.

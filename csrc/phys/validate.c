@@ -230,5 +230,7 @@ enum pm_status pm_machine_validate(struct pm_machine *m, char *message, size_t s
 		right = walk_lists(&a, zone) && walk_frames(&a, zone) && check_counts(&a, zone);
 	}
 	free(a.seen);
-	return right ? PM_OK : PM_ERR_CORRUPT;
+	if (!right)
+		return PM_ERR_CORRUPT;
+	return m->memory_validate ? m->memory_validate(m, message, size) : PM_OK;
 }
