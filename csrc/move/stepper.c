@@ -17,6 +17,7 @@ enum pm_status pm_move_init(struct pm_machine *m)
 		pm_host_free(&m->host, move);
 		return status;
 	}
+	atomic_store(&m->move_destroy, pm_move_destroy);
 	/* Of two first calls, one makes it. */
 	if (!atomic_compare_exchange_strong(&m->move, &expected, move)) {
 		pm_pool_deinit(&move->steppers);
