@@ -21,7 +21,7 @@ void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t befor
 {
 	mig->nr_maps++;
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
-	pm_cpumask_or(&mig->cpus, &vma->space->cpus);
+	pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	/* Isolation's reference is left, so these are not the last. */
 	(void)atomic_fetch_sub(&pm_page_of(mig->call->m, mig->from)->counts, PM_ONE_REF | PM_ONE_MAP);
 }

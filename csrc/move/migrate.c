@@ -207,17 +207,15 @@ static enum pm_status copy(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 	uint32_t flags = pm_page_flags(source(mig));
-	uint32_t kept = PM_PG_ERROR | PM_PG_ACTIVE | PM_PG_REFERENCED | PM_PG_UNEVICTABLE | PM_PG_MLOCKED;
+	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED | PM_PG_UNEVICTABLE | PM_PG_MLOCKED;
 
 	if (pm_has_contents(m))
 		memcpy(pm_frame_bytes(m, mig->to), pm_frame_bytes(m, mig->from), PM_PAGE_SIZE);
-	(void)pm_page_set(pm_page_of(m, mig->to), flags & kept);
 	/* The file's tag as well, or writeback would miss the page. */
-	if (flags & PM_PG_DIRTY)
+	if ((flags & PM_PG_DIRTY) && mig->mapping)
 		pm_page_set_dirty(m, mig->to);
-	/* Up to date last: the contents are there. */
-	(void)pm_page_set(pm_page_of(m, mig->to), PM_PG_UPTODATE);
-	(void)pm_page_clear(source(mig), PM_PG_DIRTY | PM_PG_ANON);
+	/* Up to date comes last: the contents are there. */
+	(void)pm_page_set(pm_page_of(m, mig->to), (flags & kept) | PM_PG_UPTODATE);
 	return PM_OK;
 }
 
@@ -240,11 +238,12 @@ static enum pm_status finish(struct pm_migration *mig)
 
 	/* The destination first on its list, then unlocked: it can move on at once. */
 	pm_lru_add(m, mig->to);
+	/* It is nothing any more: what it was is the destination's. */
+	(void)pm_page_clear(source(mig), PM_PG_ISOLATED | PM_PG_DIRTY | PM_PG_ANON);
 	unlock_source(mig);
 	unlock_destination(mig);
 	release(mig);
 	pm_page_put(mig->call, mig->to);
-	(void)pm_page_clear(source(mig), PM_PG_ISOLATED);
 	pm_page_put(mig->call, mig->from);
 	mig->isolated = false;
 	return PM_OK;

@@ -148,7 +148,7 @@ static bool visit_clean(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 	if (before & (PM_PTE_WRITE | PM_PTE_DIRTY)) {
 		walk->changed = true;
 		walk->dirty |= (before & PM_PTE_DIRTY) != 0;
-		pm_cpumask_or(&walk->mask, &vma->space->cpus);
+		pm_cpumask_or(&walk->mask, &vma->space->cpus, visitor->call->m->nr_cpus);
 	}
 	pm_rmap_unlock_entry(leaf);
 	return true;
@@ -197,7 +197,7 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		pm_pte_store(entry, reclaimed_entry(m, visitor->pfn, before));
 		walk->changed = true;
 		walk->dirty |= (before & PM_PTE_DIRTY) != 0;
-		pm_cpumask_or(&walk->mask, &vma->space->cpus);
+		pm_cpumask_or(&walk->mask, &vma->space->cpus, visitor->call->m->nr_cpus);
 		/* The caller holds a reference, so these are not the last. */
 		(void)atomic_fetch_sub(&page->counts, PM_ONE_REF | PM_ONE_MAP);
 	}
