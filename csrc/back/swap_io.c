@@ -103,6 +103,8 @@ static enum pm_status read_slot(struct pm_call *call, uint32_t slot)
 	pm_lock(&swap->lock);
 	entered = is_out(swap, slot);
 	if (entered) {
+		/* The slot kept the index of the page; the cache puts it where the frame's own is. */
+		pm_page_set_tag(m, pfn, swap->slot[slot].index);
 		pm_swap_enter_locked(m, swap, slot, pfn);
 		/* Swap stays on from here: the slot is in use. */
 		pm_transfer_aim(transfer, &swap->extent, slot);

@@ -3,12 +3,13 @@
 /// Looks before a thread goes to sleep.
 enum { PM_RWSEM_SPINS = 100 };
 
+/// Enters for reading, and with that settles that a reader was next.
 static bool try_read(struct pm_rwsem *sem)
 {
 	uint32_t state = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
-	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_WAITERS)))
-		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, state + 1, memory_order_acquire, memory_order_relaxed))
+	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_WAITERS | PM_RWSEM_WRITER_NEXT)))
+		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, (state + 1) & ~(uint32_t)PM_RWSEM_READER_NEXT, memory_order_acquire, memory_order_relaxed))
 			return true;
 	return false;
 }
@@ -17,58 +18,101 @@ static bool try_write(struct pm_rwsem *sem)
 {
 	uint32_t state = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
-	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_READERS)))
-		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, state | PM_RWSEM_WRITER, memory_order_acquire, memory_order_relaxed))
+	while (!(state & (PM_RWSEM_WRITER | PM_RWSEM_READERS | PM_RWSEM_READER_NEXT)))
+		if (atomic_compare_exchange_weak_explicit(&sem->state, &state, (state | PM_RWSEM_WRITER) & ~(uint32_t)PM_RWSEM_WRITER_NEXT, memory_order_acquire, memory_order_relaxed))
 			return true;
 	return false;
 }
 
-/// Who sleeps for it. Readers and writers have a key each, so that the last reader wakes a writer only.
 static uint64_t key_of(const struct pm_rwsem *sem)
 {
 	return pm_wait_key(sem);
 }
 
+/// Somebody who wants the lock.
+struct wanting {
+	struct pm_rwsem *sem;
+	bool write;
+	bool always; ///< may not be given up
+	bool slept;
+	bool next; ///< has marked that one of its kind is next
+};
+
+static bool try_take(const struct wanting *w)
+{
+	return w->write ? try_write(w->sem) : try_read(w->sem);
+}
+
+static uint32_t next_bit(bool write)
+{
+	return write ? PM_RWSEM_WRITER_NEXT : PM_RWSEM_READER_NEXT;
+}
+
+/// Marks that somebody sleeps, and, for who has slept in vain, that its kind is next, unless the other kind is. Returns the state before.
+static uint32_t mark(struct wanting *w)
+{
+	uint32_t state = atomic_load(&w->sem->state), bits;
+
+	do {
+		w->next = w->next || (w->slept && !(state & next_bit(!w->write)));
+		bits = PM_RWSEM_WAITERS | (w->slept && !(state & next_bit(!w->write)) ? next_bit(w->write) : 0);
+	} while (!atomic_compare_exchange_weak(&w->sem->state, &state, state | bits));
+	return state;
+}
+
 /// Queues, marks that somebody sleeps, looks a last time, and sleeps. Every leaving holder that sees the mark clears it and wakes all;
 /// who is woken and does not get the lock marks it again.
-static enum pm_status sleep_for(struct pm_call *call, struct pm_rwsem *sem, bool write, bool always, bool *taken)
+static enum pm_status sleep_for(struct pm_call *call, struct wanting *w, bool *taken)
 {
-	struct pm_waiter waiter;
+	uint32_t obstacles = PM_RWSEM_WRITER | PM_RWSEM_READERS | next_bit(!w->write);
 	enum pm_status status = PM_OK;
-	uint32_t state;
+	struct pm_waiter waiter;
 
-	pm_wait_prepare(call, &waiter, key_of(sem));
-	state = atomic_fetch_or(&sem->state, PM_RWSEM_WAITERS);
-	if (!(state & (PM_RWSEM_WRITER | PM_RWSEM_READERS))) {
+	pm_wait_prepare(call, &waiter, key_of(w->sem));
+	if (!(mark(w) & obstacles)) {
 		/* It became free before the mark: nobody will wake us. The mark goes with all who sleep. */
-		atomic_fetch_and(&sem->state, ~(uint32_t)PM_RWSEM_WAITERS);
-		(void)pm_wake_all(call->waits, key_of(sem));
-		*taken = write ? try_write(sem) : try_read(sem);
-	} else if (always) {
+		atomic_fetch_and(&w->sem->state, ~(uint32_t)PM_RWSEM_WAITERS);
+		(void)pm_wake_all(call->waits, key_of(w->sem));
+		*taken = try_take(w);
+	} else if (w->always) {
 		pm_call_sleep_always(call, &waiter);
 	} else {
 		status = pm_call_sleep(call, &waiter);
 	}
 	pm_wait_finish(call, &waiter);
+	w->slept = true;
 	return status;
+}
+
+/// Who was next gives up: those who had to let it go first may come.
+static void step_back(struct pm_call *call, const struct wanting *w)
+{
+	if (!w->next)
+		return;
+	atomic_fetch_and(&w->sem->state, ~next_bit(w->write));
+	(void)pm_wake_all(call->waits, key_of(w->sem));
 }
 
 static enum pm_status take(struct pm_call *call, struct pm_rwsem *sem, bool write, bool always)
 {
+	struct wanting w = { .sem = sem, .write = write, .always = always };
 	enum pm_status status = PM_OK;
 	unsigned int spins = 0;
 	bool taken = false;
 
 	PM_ASSERT_SLOW(pm_rank_may_take(sem->rank));
 	while (!taken && !status) {
-		taken = write ? try_write(sem) : try_read(sem);
+		taken = try_take(&w);
 		if (taken || spins++ < PM_RWSEM_SPINS)
 			continue;
-		status = sleep_for(call, sem, write, always, &taken);
+		status = sleep_for(call, &w, &taken);
 	}
-	if (taken)
+	if (taken) {
 		pm_rank_push(sem->rank);
-	return taken ? PM_OK : status;
+		return PM_OK;
+	}
+	step_back(call, &w);
+	return status;
 }
 
 enum pm_status pm_rwsem_read(struct pm_call *call, struct pm_rwsem *sem) PM_NO_TSA

@@ -1,14 +1,22 @@
-/// A lock for long critical sections, in which the holder may sleep: many readers or one writer. Writers go before new readers.
+/// A lock for long critical sections, in which the holder may sleep: many readers or one writer. New readers queue behind whoever sleeps, and a
+/// sleeper that was woken in vain is next of its kind: nobody starves, neither a writer among readers nor a reader among writers.
 #ifndef PM_BASE_RWSEM_H
 #define PM_BASE_RWSEM_H
 
 #include "base/wait.h"
 
-enum pm_rwsem_bits { PM_RWSEM_WRITER = 0x80000000u, PM_RWSEM_WAITERS = 0x40000000u, PM_RWSEM_READERS = 0x3fffffffu };
+enum pm_rwsem_bits {
+	PM_RWSEM_WRITER = 0x80000000u,
+	PM_RWSEM_WAITERS = 0x40000000u,
+	PM_RWSEM_WRITER_NEXT = 0x20000000u,
+	PM_RWSEM_READER_NEXT = 0x10000000u,
+	PM_RWSEM_READERS = 0x0fffffffu
+};
 
 struct PM_CAPABILITY("rwsem") pm_rwsem {
-	/// (A) WRITER while held for writing; WAITERS while somebody sleeps (new readers queue then); the readers' number. The acquire of who
-	/// enters pairs with the release of who leaves.
+	/// (A) WRITER while held for writing; WAITERS while somebody sleeps (new readers queue then); WRITER_NEXT while a writer that slept in vain
+	/// keeps all readers out, READER_NEXT the other way round, never both; the readers' number. The acquire of who enters pairs with the
+	/// release of who leaves.
 	_Atomic uint32_t state;
 	uint32_t rank; ///< (C)
 };

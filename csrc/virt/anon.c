@@ -50,7 +50,9 @@ static struct pm_anon *make(struct pm_call *call, struct pm_anon *parent)
 
 	if (!anon)
 		return NULL;
-	pm_rwsem_init(&anon->lock, PM_RANK_ANON);
+	/* Not made anew: a walk that came here by an index of before may hold it for a moment (pm_anon_lock_read). */
+	if (!anon->lock.rank)
+		pm_rwsem_init(&anon->lock, PM_RANK_ANON);
 	anon->links = (struct pm_interval_tree){ 0 };
 	anon->parent = parent;
 	anon->nr_children = 0;

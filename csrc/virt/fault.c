@@ -355,7 +355,7 @@ static enum pm_status fault_migration(struct fault *f)
 /// Is the entry's page this space's own already, as a pin wants it?
 static bool needs_unshare(const struct fault *f)
 {
-	return f->unshare && !(f->pte & PM_PTE_EXCLUSIVE) && pm_page_test(pm_page_of(f->call->m, pm_pte_pfn(f->pte)), PM_PG_ANON);
+	return f->unshare && !(f->pte & PM_PTE_EXCLUSIVE) && !f->vma->shared;
 }
 
 static enum pm_status fault_present(struct fault *f)

@@ -6,7 +6,7 @@
 
 enum pm_fault_flags {
 	PM_FAULT_WRITE = 1,
-	PM_FAULT_UNSHARE = 2 ///< for reading, but an anonymous page has to be this space's own (pins)
+	PM_FAULT_UNSHARE = 2 ///< for reading, but in a private mapping the page has to be this space's own (pins)
 };
 
 /// Makes an access to `addr` possible, or takes a step towards it: the caller looks at the entry again. Takes the space's lock for reading.

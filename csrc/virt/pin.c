@@ -4,9 +4,9 @@
 #include "virt/reference.h"
 
 /// Is the page there as the pin wants it? Then takes the references, under the table's lock. The space is held.
-static bool try_pin(struct pm_call *call, struct pm_space *space, uint64_t addr, uint32_t kind, bool write, struct pm_pfn *ret)
+static bool try_pin(struct pm_call *call, const struct pm_vma *vma, uint64_t addr, uint32_t kind, bool write, struct pm_pfn *ret)
 {
-	struct pm_table *leaf = pm_table_leaf_of(space->top, addr);
+	struct pm_table *leaf = pm_table_leaf_of(vma->space->top, addr);
 	uint64_t need = pm_pte_need(write);
 	_Atomic uint64_t *entry;
 	struct pm_page *page;
@@ -20,8 +20,8 @@ static bool try_pin(struct pm_call *call, struct pm_space *space, uint64_t addr,
 	pte = pm_pte_load(entry);
 	if ((pte & need) == need) {
 		page = pm_page_of(call->m, pm_pte_pfn(pte));
-		/* What stays pinned has to stay what the space sees: an anonymous page must be its own, or the next write would take a copy. */
-		if (kind == PM_PIN_SHORT || (pte & PM_PTE_EXCLUSIVE) || !pm_page_test(page, PM_PG_ANON)) {
+		/* What stays pinned has to stay what the space sees: in a private mapping it must be its own, or the next write would take a copy. */
+		if (kind == PM_PIN_SHORT || (pte & PM_PTE_EXCLUSIVE) || vma->shared) {
 			(void)atomic_fetch_add(&page->counts, pm_pin_refs(kind) * PM_ONE_REF);
 			(void)atomic_fetch_or(entry, pm_pte_mark(write));
 			*ret = pm_pte_pfn(pte);
@@ -52,7 +52,7 @@ static enum pm_status pin_frame(struct pm_call *call, struct pm_space *space, ui
 		else if (!pm_vma_allows(vma, write))
 			status = PM_ERR_ACCESS;
 		else
-			pinned = try_pin(call, space, addr, kind, write, ret);
+			pinned = try_pin(call, vma, addr, kind, write, ret);
 		if (!status && !pinned)
 			status = pm_fault_locked(call, space, addr, flags);
 		pm_rwsem_read_unlock(call->waits, &space->lock);

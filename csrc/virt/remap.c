@@ -122,11 +122,8 @@ static enum pm_status grow(struct remap *r)
 static enum pm_status clear_target(struct remap *r)
 {
 	uint64_t end = r->new_addr + r->new_length;
-	enum pm_status status;
+	enum pm_status status = pm_area_isolate(r->call, r->space, r->new_addr, end);
 
-	if (r->new_addr < r->addr + r->length && r->addr < end)
-		return PM_ERR_INVAL;
-	status = pm_area_isolate(r->call, r->space, r->new_addr, end);
 	if (!status)
 		pm_area_unmap(r->call, r->space, r->new_addr, end);
 	return status;
@@ -151,7 +148,7 @@ static enum pm_status remap_locked(struct remap *r, uint64_t *ret)
 		return status;
 	}
 	/* Beyond what a frame's index can say. */
-	if (pm_vma_index(r->vma, r->addr) + (r->new_length >> PM_PAGE_SHIFT) > UINT32_MAX)
+	if (pm_vma_index(r->vma, r->addr) + (r->new_length >> PM_PAGE_SHIFT) - 1 > UINT32_MAX)
 		return PM_ERR_INVAL;
 	if (!(r->flags & PM_MAP_FIXED) && pm_vma_end(r->vma) == end && room_behind(r)) {
 		status = pm_area_isolate(r->call, r->space, r->addr, end);
@@ -198,7 +195,9 @@ enum pm_status pm_remap(struct pm_machine *m, uint32_t cpu, uint64_t handle, uin
 	if (((addr | length | new_length) & (PM_PAGE_SIZE - 1)) || !length || !new_length || addr > limit || length > limit - addr || new_length > limit ||
 	    (flags & ~(uint32_t)(PM_MAP_FIXED | PM_MAP_MAYMOVE)))
 		return PM_ERR_INVAL;
-	if ((flags & PM_MAP_FIXED) && ((new_addr & (PM_PAGE_SIZE - 1)) || new_addr > limit || new_length > limit - new_addr))
+	/* Overlapping ranges too, as mremap(2): before anything is unmapped. */
+	if ((flags & PM_MAP_FIXED) && ((new_addr & (PM_PAGE_SIZE - 1)) || new_addr > limit || new_length > limit - new_addr ||
+				       (new_addr < addr + length && addr < new_addr + new_length)))
 		return PM_ERR_INVAL;
 	status = pm_space_call(m, cpu, handle, &call, &r.space);
 	if (status)

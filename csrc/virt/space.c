@@ -19,7 +19,6 @@ enum pm_status pm_space_make(struct pm_call *call, struct pm_space **ret)
 	space->areas = (struct pm_interval_tree){ 0 };
 	for (i = 0; i < PM_MAX_CPUS / 64; i++)
 		atomic_store_explicit(&space->cpus.word[i], 0, memory_order_relaxed);
-	atomic_store_explicit(&space->users, 0, memory_order_relaxed);
 	atomic_store_explicit(&space->exiting, 0, memory_order_relaxed);
 	atomic_store_explicit(&space->nr_tables, 0, memory_order_relaxed);
 	space->top = pm_table_create_top(call);
@@ -75,7 +74,7 @@ enum pm_status pm_space_enter(struct pm_call *call, uint64_t handle, struct pm_s
 		atomic_signal_fence(memory_order_seq_cst);
 	}
 	/* It may have died, and its place may have a new owner, before we were seen to use it. */
-	if (PM_UNLIKELY(!pm_pool_is(&virt->spaces, space, handle) || atomic_load_explicit(&space->exiting, memory_order_acquire)))
+	if (PM_UNLIKELY(!pm_pool_is(&virt->spaces, space, handle) || atomic_load_explicit(&space->exiting, memory_order_acquire) == handle))
 		status = PM_ERR_HANDLE;
 	else if (PM_UNLIKELY(!call->owner || !pm_cpumask_test(&space->cpus, call->cpu)))
 		status = join(call, space);
@@ -154,18 +153,28 @@ static bool in_use(const struct pm_call *call, struct pm_space *space)
 	return false;
 }
 
-/// Waits until nobody works on the space. Who leaves a space that is exiting wakes us.
-static enum pm_status wait_unused(struct pm_call *call, struct pm_space *space)
+/// From here on no call with this handle begins. Handles of one place grow: a caller who comes too late must not mark its next owner, nor
+/// take the mark of that one away.
+static void mark_exiting(struct pm_space *space, uint64_t handle)
+{
+	uint64_t marked = atomic_load(&space->exiting);
+
+	while (marked < handle && !atomic_compare_exchange_weak(&space->exiting, &marked, handle))
+		;
+}
+
+/// Waits until nobody works on the space, or it is gone. Who leaves a space that is exiting wakes us, and who ends it.
+static enum pm_status wait_unused(struct pm_call *call, struct pm_space *space, uint64_t handle)
 {
 	enum pm_status status = PM_OK;
 
 	pm_barrier_all(call->m->virt);
-	while (!status && in_use(call, space)) {
+	while (!status && pm_pool_is(&call->m->virt->spaces, space, handle) && in_use(call, space)) {
 		struct pm_waiter waiter;
 
 		pm_wait_prepare(call, &waiter, pm_wait_key(space));
 		pm_barrier_all(call->m->virt);
-		if (in_use(call, space))
+		if (pm_pool_is(&call->m->virt->spaces, space, handle) && in_use(call, space))
 			status = pm_call_sleep(call, &waiter);
 		pm_wait_finish(call, &waiter);
 	}
@@ -185,14 +194,16 @@ enum pm_status pm_space_exit(struct pm_machine *m, uint32_t cpu, uint64_t handle
 		pm_call_end(&call);
 		return PM_ERR_HANDLE;
 	}
-	/* From here on no call begins; a caller whose patience ends calls again. */
-	atomic_store(&space->exiting, 1);
-	status = wait_unused(&call, space);
+	/* A caller whose patience ends calls again. */
+	mark_exiting(space, handle);
+	status = wait_unused(&call, space, handle);
 	/* Of several that end the same space, one does it. */
 	if (!status && !pm_pool_unpublish(&m->virt->spaces, space, handle))
 		status = PM_ERR_HANDLE;
-	if (!status)
+	if (!status) {
+		(void)pm_wake_all(call.waits, pm_wait_key(space));
 		pm_space_end(&call, space);
+	}
 	pm_call_end(&call);
 	return status;
 }

@@ -17,8 +17,9 @@ struct pm_space {
 	struct pm_table *top;	       ///< (C)
 	uint64_t handle;	       ///< (C)
 	struct pm_cpumask cpus;	       ///< (A) bits set while `lock` is held for reading, never cleared: CPUs that have accessed it
-	_Atomic uint32_t users;	       ///< (A) calls by threads that do not own their CPU's slot
-	_Atomic uint32_t exiting;      ///< (A) 1 from pm_space_exit() on
+	/// (A) calls by threads that do not own their CPU's slot. Never set anew: a call with an old handle may be counted here for a moment.
+	_Atomic uint32_t users;
+	_Atomic uint64_t exiting;      ///< (A) from pm_space_exit() on: the handle that exits; another one's is of no account
 	_Atomic uint64_t nr_tables;    ///< (A) without the top
 	struct pm_lock anon_lock;      ///< rank OBJECTS: of two faults that give an area its anon_vma, one wins
 };
