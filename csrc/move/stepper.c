@@ -143,6 +143,9 @@ enum pm_status pm_migration_step(struct pm_machine *m, uint32_t cpu, uint64_t ha
 			status = PM_ERR_STATE;
 		} else {
 			status = pm_migration_advance(&call, &stepper->migration);
+			/* What it waits for may be a transfer: time goes on. */
+			if (status == PM_ERR_INTR && call.waits->idle)
+				(void)call.waits->idle(call.waits->context);
 			if (!status && pm_migration_over(&stepper->migration))
 				count_end(m, stepper);
 		}
