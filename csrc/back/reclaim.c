@@ -13,17 +13,22 @@ enum verdict {
 	FREE	     ///< nobody but us has it any more: our reference is the last
 };
 
-/// Was the page used since somebody last looked? Also finds out that it is mlocked.
+/// Was the page used since somebody last looked? Also finds out that it is mlocked. As in folio_check_references() of 6.x: a page that an
+/// entry was used to reach is kept once; the second time, or where several were, it becomes active. A use through the page cache alone counts there.
 static enum verdict judge_use(struct pm_reclaim *reclaim, struct pm_pfn pfn)
 {
 	struct pm_page *page = pm_page_of(reclaim->call->m, pfn);
-	bool locked = false, used;
+	bool locked = false, before;
+	uint32_t young;
 
-	used = pm_rmap_referenced(reclaim->call, pfn, &locked) != 0;
-	used |= (pm_page_clear(page, PM_PG_REFERENCED) & PM_PG_REFERENCED) != 0;
+	young = pm_rmap_referenced(reclaim->call, pfn, &locked);
+	before = (pm_page_clear(page, PM_PG_REFERENCED) & PM_PG_REFERENCED) != 0;
 	if (locked)
 		return MLOCKED;
-	return used && !reclaim->ignore_use ? ACTIVATE : FREE;
+	if (!young || reclaim->ignore_use)
+		return FREE;
+	(void)pm_page_set(page, PM_PG_REFERENCED);
+	return before || young > 1 ? ACTIVATE : KEEP;
 }
 
 /// Unmaps a page everywhere. FREE: it is.
@@ -56,6 +61,12 @@ static enum verdict after_write(const struct pm_reclaim *reclaim, struct pm_pfn 
 	return status || pm_page_test(page, PM_PG_DIRTY) ? KEEP : FREE;
 }
 
+/// Is a dirty page to be written out now? One that failed is tried again only where it is asked for, or reclaim would go on with it for ever.
+static bool may_write(const struct pm_reclaim *reclaim, const struct pm_page *page)
+{
+	return reclaim->writes && (reclaim->retries || !pm_page_test(page, PM_PG_ERROR));
+}
+
 /// A locked page of a file, which has a use for us.
 static enum verdict try_file(struct pm_reclaim *reclaim, struct pm_file *file, struct pm_pfn pfn)
 {
@@ -70,7 +81,7 @@ static enum verdict try_file(struct pm_reclaim *reclaim, struct pm_file *file, s
 	if (verdict == FREE)
 		verdict = unmap(reclaim, pfn);
 	if (verdict == FREE && pm_page_test(page, PM_PG_DIRTY)) {
-		if (!reclaim->writes)
+		if (!may_write(reclaim, page))
 			return KEEP;
 		verdict = after_write(reclaim, pfn, pm_file_write_out(call, file, index, pfn));
 	}
@@ -90,6 +101,9 @@ static enum verdict try_anon(struct pm_reclaim *reclaim, struct pm_pfn pfn)
 
 	if (verdict != FREE)
 		return verdict;
+	/* What pm_swap_off() has just brought back, and has a slot still, would make room for the next that it brings, and so on for ever. */
+	if (pm_page_mapcount(page) && pm_swap_is_leaving(call->m))
+		return KEEP;
 	if (!pm_page_test(page, PM_PG_SWAPCACHE)) {
 		/* Not mapped, and nowhere: somebody is making or ending it. Pinned: it will not go. */
 		if (!pm_page_mapcount(page) || pm_page_maybe_pinned(page) || pm_swap_add(call, pfn))
@@ -100,7 +114,7 @@ static enum verdict try_anon(struct pm_reclaim *reclaim, struct pm_pfn pfn)
 	if (pm_swap_unnamed(call->m, pfn) && pm_swap_operations.forget(call, pfn))
 		return verdict == FREE && pm_page_refs(page) == 1 && !pm_page_mapcount(page) ? FREE : KEEP;
 	if (verdict == FREE && pm_page_test(page, PM_PG_DIRTY)) {
-		if (!reclaim->writes)
+		if (!may_write(reclaim, page))
 			return KEEP;
 		verdict = after_write(reclaim, pfn, pm_swap_write_out(call, pfn));
 	}
@@ -258,6 +272,10 @@ static void scan_zone(struct pm_reclaim *reclaim, uint32_t zone, uint64_t nr)
 	}
 }
 
+/// Rounds that free nothing: two, since the first takes the marks of use away; from IGNORE on these do not count; RETRY tries what has failed; the last
+/// collects what that has begun.
+enum { PM_RECLAIM_IGNORE = 2, PM_RECLAIM_RETRY = 3, PM_RECLAIM_ROUNDS = 5 };
+
 enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr, uint64_t *ret)
 {
 	struct pm_back *back = call->m->back;
@@ -265,12 +283,13 @@ enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr,
 	enum pm_status status = PM_OK;
 	unsigned int round = 0;
 
-	/* First what was not used lately; then, if that was nothing, whatever can go. */
-	while (!status && reclaim.freed < nr && round < 3) {
+	/* First what was not used lately; if that was nothing, whatever can go; then what could not be written out before, once. */
+	while (!status && reclaim.freed < nr && round < PM_RECLAIM_ROUNDS) {
 		uint64_t ended = atomic_load(&back->nr_ended), before = reclaim.freed;
 
 		reclaim.begun = 0;
-		reclaim.ignore_use = round >= 2;
+		reclaim.ignore_use = round >= PM_RECLAIM_IGNORE;
+		reclaim.retries = round == PM_RECLAIM_RETRY;
 		scan_zone(&reclaim, zone, nr);
 		if (reclaim.freed > before)
 			continue;
@@ -281,10 +300,10 @@ enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr,
 		/* What is being written comes free when that ends. Where no transfer ends by itself there is nothing to wait for. */
 		pm_back_count(call->m, PM_BE_WAIT, 1);
 		status = pm_back_wait_transfer(call, ended);
-		if (status == PM_ERR_BUSY) {
-			status = PM_OK;
+		if (status == PM_ERR_BUSY || reclaim.retries)
 			round++;
-		}
+		if (status == PM_ERR_BUSY)
+			status = PM_OK;
 	}
 	*ret = reclaim.freed;
 	return status;

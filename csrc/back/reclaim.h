@@ -16,6 +16,7 @@ struct pm_reclaim {
 	struct pm_call *call;
 	bool ignore_use; ///< also pages that were used lately
 	bool writes;	 ///< dirty pages are written out
+	bool retries;	 ///< also those that could not be written out the last time
 	uint64_t freed;	 ///< (out) frames
 	uint64_t begun;	 ///< (out) pages under writeback that may come free when it ends
 	struct pm_pfn *begun_pages; ///< NULL, or room for them; each gets a reference

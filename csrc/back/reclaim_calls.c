@@ -158,7 +158,7 @@ enum pm_status pm_page_out(struct pm_machine *m, uint32_t cpu, uint64_t handle, 
 	uint64_t limit = (uint64_t)1 << PM_VA_BITS;
 	struct pm_space *space;
 	struct pm_call call;
-	struct pm_reclaim reclaim = { .call = &call, .ignore_use = true };
+	struct pm_reclaim reclaim = { .call = &call, .ignore_use = true, .retries = true };
 	enum pm_status status = ((addr | length) & (PM_PAGE_SIZE - 1)) || addr > limit || length > limit - addr ? PM_ERR_INVAL : PM_OK;
 
 	if (!status)

@@ -125,6 +125,17 @@ bool pm_swap_evict(struct pm_call *call, struct pm_pfn pfn)
 	return done;
 }
 
+bool pm_swap_is_leaving(struct pm_machine *m)
+{
+	struct pm_swap *swap = &m->back->swap;
+	bool leaving;
+
+	pm_lock(&swap->lock);
+	leaving = swap->state == PM_SWAP_LEAVING;
+	pm_unlock(&swap->lock);
+	return leaving;
+}
+
 bool pm_swap_unnamed(struct pm_machine *m, struct pm_pfn pfn)
 {
 	struct pm_swap *swap = &m->back->swap;

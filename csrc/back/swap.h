@@ -46,6 +46,9 @@ enum pm_status pm_swap_write_out(struct pm_call *call, struct pm_pfn pfn);
 /// reference is then the last. False: somebody else has one, or it is dirty or being written.
 bool pm_swap_evict(struct pm_call *call, struct pm_pfn pfn);
 
+/// Is swap being turned off?
+bool pm_swap_is_leaving(struct pm_machine *m);
+
 /// Does no entry name the slot of this frame, which is locked and in the swap cache?
 bool pm_swap_unnamed(struct pm_machine *m, struct pm_pfn pfn);
 

@@ -12,16 +12,32 @@ struct fork {
 	bool need_spare;       ///< the walk stopped for want of one
 };
 
+/// Copies a page that the parent's other threads may be writing to: without the permission meanwhile, so that the child gets what was there at one moment.
+static void copy_contents(const struct fork *f, _Atomic uint64_t *source, uint64_t pte, struct pm_pfn to)
+{
+	bool others_write = (pte & PM_PTE_WRITE) && !f->alone;
+	struct pm_machine *m = f->call->m;
+
+	if (!pm_has_contents(m))
+		return;
+	if (others_write) {
+		(void)atomic_fetch_and(source, ~PM_PTE_WRITE);
+		pm_tlb_flush(f->call, &f->parent->cpus);
+	}
+	memcpy(pm_frame_bytes(m, to), pm_frame_bytes(m, pm_pte_pfn(pte)), PM_PAGE_SIZE);
+	if (others_write)
+		(void)atomic_fetch_or(source, PM_PTE_WRITE);
+}
+
 /// A pinned page of the parent is not shared: what the device writes must stay the parent's, so the child gets a copy now.
-static void copy_pinned(struct fork *f, struct pm_vma *vma, uint64_t addr, struct pm_pfn from, _Atomic uint64_t *entry)
+static void copy_pinned(struct fork *f, struct pm_vma *vma, uint64_t addr, _Atomic uint64_t *source, uint64_t pte, _Atomic uint64_t *entry)
 {
 	struct pm_machine *m = f->call->m;
 	struct pm_pfn pfn = f->spare;
 	struct pm_page *page = pm_page_of(m, pfn);
 	bool locked = atomic_load_explicit(&vma->locked, memory_order_relaxed);
 
-	if (pm_has_contents(m))
-		memcpy(pm_frame_bytes(m, pfn), pm_frame_bytes(m, from), PM_PAGE_SIZE);
+	copy_contents(f, source, pte, pfn);
 	pm_page_set_mapping(page, pm_vma_anon(vma)->pooled.index);
 	pm_page_set_tag(m, pfn, (uint32_t)pm_vma_index(vma, addr));
 	atomic_store_explicit(&page->flags, PM_PG_ANON | PM_PG_UPTODATE | PM_PG_DIRTY | (locked ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0), memory_order_release);
@@ -52,7 +68,7 @@ static bool copy_present(struct fork *f, struct pm_vma *vma, uint64_t addr, _Ato
 			f->need_spare = true;
 			return false;
 		}
-		copy_pinned(f, vma, addr, pm_pte_pfn(pte), to);
+		copy_pinned(f, vma, addr, from, pte, to);
 		return true;
 	}
 	share_entry(f, from, pte);

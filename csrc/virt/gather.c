@@ -10,8 +10,7 @@ void pm_gather_begin(struct pm_gather *gather, struct pm_call *call, struct pm_s
 	gather->n = 0;
 }
 
-/// A page that leaves a space and is in the swap cache without an entry that names its slot: the slot is given back with it.
-static void forget_swap(struct pm_call *call, struct pm_pfn pfn)
+void pm_gather_forget_swap(struct pm_call *call, struct pm_pfn pfn)
 {
 	const struct pm_swap_ops *swap = call->m->virt->hooks.swap;
 
@@ -31,7 +30,7 @@ static void flush(struct pm_gather *gather)
 	if (!gather->alone)
 		pm_tlb_flush(gather->call, &gather->space->cpus);
 	for (i = 0; i < gather->n; i++)
-		forget_swap(gather->call, pm_pfn(gather->pfns[i]));
+		pm_gather_forget_swap(gather->call, pm_pfn(gather->pfns[i]));
 	pm_page_unmap_many(gather->call, gather->n, gather->pfns);
 	gather->n = 0;
 }

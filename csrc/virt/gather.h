@@ -21,6 +21,10 @@ void pm_gather_finish(struct pm_gather *gather);
 /// Clears all entries of [start, end), which lies in one area.
 void pm_gather_range(struct pm_gather *gather, struct pm_vma *vma, uint64_t start, uint64_t end);
 
+/// A page that leaves a space and is in the swap cache without an entry that names its slot: the slot is given back with it. Where somebody
+/// has the page locked it stays for reclaim to find. The caller has a reference.
+void pm_gather_forget_swap(struct pm_call *call, struct pm_pfn pfn);
+
 /// Clears an entry and returns what it was.
 static inline uint64_t pm_pte_clear(_Atomic uint64_t *entry, bool alone)
 {

@@ -1,5 +1,7 @@
 #include "virt/rmap.h"
 
+#include "virt/gather.h"
+
 void pm_rmap_walk_links(struct pm_rmap_visitor *visitor, struct pm_anon *anon, uint64_t index)
 {
 	struct pm_interval *node;
@@ -233,7 +235,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 
 	while ((addr = pm_table_next_leaf(vma->space, addr, end, &leaf)) < end) {
 		uint64_t stop = pm_table_leaf_end(addr, end), pfns[PM_TABLE_ENTRIES];
-		size_t n = 0;
+		size_t n = 0, i;
 
 		pm_lock(&leaf->lock);
 		for (; addr < stop; addr += PM_PAGE_SIZE) {
@@ -256,6 +258,8 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 		if (!n)
 			continue;
 		pm_tlb_flush(call, &vma->space->cpus);
+		for (i = 0; i < n; i++)
+			pm_gather_forget_swap(call, pm_pfn(pfns[i]));
 		pm_page_unmap_many(call, n, pfns);
 	}
 }
