@@ -61,7 +61,12 @@ def print_all(samples: Samples) -> None:
         "Beside the kernel",
         ["", "pymigrate", "kernel", "ratio"],
         [
-            ["fault, ns a page", middle("fault_core"), middle("fault_kernel"), ratio(samples, "fault_core", "fault_kernel")],
+            [
+                "fault, ns a page",
+                middle("fault_core"),
+                middle("fault_kernel"),
+                ratio(samples, "fault_core", "fault_kernel"),
+            ],
             [
                 "fault, a call a page, ns",
                 middle("fault_core_calls"),
@@ -74,7 +79,12 @@ def print_all(samples: Samples) -> None:
                 middle("fork_kernel") / 1e6,
                 ratio(samples, "fork_core", "fork_kernel"),
             ],
-            ["page copied out, ns", middle("page_core"), middle("page_kernel"), ratio(samples, "page_core", "page_kernel")],
+            [
+                "page copied out, ns",
+                middle("page_core"),
+                middle("page_kernel"),
+                ratio(samples, "page_core", "page_kernel"),
+            ],
         ],
     )
     table(
@@ -96,7 +106,9 @@ def print_all(samples: Samples) -> None:
     figure("access.page.per_kernel", ratio(samples, "page_core", "page_kernel"), "ratio")
     figure("rmap.walk.per_mapping.ns", middle(f"rmap_shared {FORKS[-1]}"), "ns")
     figure("rmap.walk.shared.1_to_1000", ratio(samples, f"rmap_shared {FORKS[-1]}", f"rmap_shared {FORKS[1]}"), "ratio")
-    figure("rmap.walk.private.1_to_1000", ratio(samples, f"rmap_private {FORKS[-1]}", f"rmap_private {FORKS[0]}"), "ratio")
+    figure(
+        "rmap.walk.private.1_to_1000", ratio(samples, f"rmap_private {FORKS[-1]}", f"rmap_private {FORKS[0]}"), "ratio"
+    )
 
 
 @click.command()
