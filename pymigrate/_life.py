@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import operator
 import os
 import weakref
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ class MachineLife:
         """
         if not 0 <= cpu < self.nr_cpus:
             raise ArgumentError(f"cpu is 0..{self.nr_cpus - 1}, not {cpu}")
-        token = thread_number.set(cpu)
+        token = thread_number.set(operator.index(cpu))
         try:
             yield
         finally:

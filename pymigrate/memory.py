@@ -47,8 +47,9 @@ _CONTENTS = {"none": lib.PM_CONTENTS_NONE, "private": lib.PM_CONTENTS_PRIVATE, "
 _GUARDS = {"epoch": lib.PM_GUARD_EPOCH, "fence": lib.PM_GUARD_FENCE, "lock": lib.PM_GUARD_LOCK}
 _CLOCKS = ("virtual", "real")
 
-# A sleep of the core is 5 ms at most: a call that waits is back after 40 ms, in time for a Ctrl-C within 100 ms.
-WAIT_SLICES = 8
+# A sleep of the core is 5 ms at most: a call that waits is back after 20 ms, in time for a Ctrl-C within 100 ms,
+# also on a busy host.
+WAIT_SLICES = 4
 
 _new = ffi.new
 

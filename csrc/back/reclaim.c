@@ -153,7 +153,6 @@ static void put_back(struct pm_reclaim *reclaim, struct pm_pfn pfn, enum verdict
 	case ACTIVATE:
 		(void)pm_page_set(page, PM_PG_ACTIVE);
 		pm_back_count(m, PM_BE_ACTIVATED, 1);
-		reclaim->activated++;
 		break;
 	case MLOCKED:
 		pm_lru_change(m, pfn, PM_PG_UNEVICTABLE | PM_PG_MLOCKED, PM_PG_ACTIVE | PM_PG_REFERENCED);

@@ -21,7 +21,6 @@ struct pm_reclaim {
 	uint64_t begun;	 ///< (out) pages under writeback that may come free when it ends
 	struct pm_pfn *begun_pages; ///< NULL, or room for them; each gets a reference
 	size_t nr_begun_pages;
-	uint64_t activated; ///< (out)
 };
 
 /// Looks at one isolated page, with the reference that isolation holds, and gives it back to its list or frees it.

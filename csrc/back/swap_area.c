@@ -49,12 +49,15 @@ static enum pm_status take_device(struct pm_machine *m, struct pm_swap *swap, co
 /// With the area CHANGING.
 static enum pm_status make_parts(struct pm_machine *m, struct pm_swap *swap, const struct pm_swap_options *options) PM_NO_TSA
 {
-	enum pm_status status = PM_ERR_NOMEM;
+	/* The device first: it says at once whether there is one. */
+	enum pm_status status = take_device(m, swap, options);
 
-	swap->slot = pm_host_zalloc(&m->host, options->nr_slots * sizeof(*swap->slot));
-	swap->used = pm_host_zalloc(&m->host, (options->nr_slots + 63) / 64 * sizeof(*swap->used));
-	if (swap->slot && swap->used)
-		status = take_device(m, swap, options);
+	if (!status) {
+		swap->slot = pm_host_zalloc(&m->host, options->nr_slots * sizeof(*swap->slot));
+		swap->used = pm_host_zalloc(&m->host, (options->nr_slots + 63) / 64 * sizeof(*swap->used));
+		if (!swap->slot || !swap->used)
+			status = PM_ERR_NOMEM;
+	}
 	if (status)
 		free_parts(m, swap);
 	return status;

@@ -96,15 +96,6 @@ static enum pm_status bring_space(struct pm_call *call, struct pm_space *space)
 	return status;
 }
 
-/// The handle of a space that may be born or die at this moment: its own field could be read too early. The form is that of base/pool.c; a wrong
-/// one would only be refused.
-static uint64_t handle_of(const struct pm_space *space)
-{
-	uint64_t generation = atomic_load_explicit(&space->pooled.generation, memory_order_acquire);
-
-	return (uint64_t)PM_OBJECT_SPACE << 56 | generation << 24 | space->pooled.index;
-}
-
 static enum pm_status bring_spaces(struct pm_call *call)
 {
 	struct pm_virt *virt = call->m->virt;
@@ -113,7 +104,7 @@ static enum pm_status bring_spaces(struct pm_call *call)
 	uint32_t after = 0;
 
 	while (!status && (space = pm_pool_next(&virt->spaces, after)) != NULL) {
-		uint64_t handle = handle_of(space);
+		uint64_t handle = pm_pool_handle(&virt->spaces, space);
 
 		after = space->pooled.index;
 		status = pm_space_enter(call, handle, &space);

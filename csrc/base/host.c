@@ -1,7 +1,6 @@
 #include "base/host.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/config.h"
 
@@ -28,14 +27,17 @@ bool pm_host_fails(struct pm_host *host)
 	return false;
 }
 
+/// The address that the host gave us stands just below the one that we give out. Large pieces come from the host as zeros that cost nothing until they are
+/// touched, so they are not zeroed again.
 void *pm_host_zalloc(struct pm_host *host, size_t bytes)
 {
-	size_t whole = (bytes + PM_CFG_CACHE_LINE - 1) & ~(size_t)(PM_CFG_CACHE_LINE - 1);
-	void *memory = pm_host_fails(host) ? NULL : aligned_alloc(PM_CFG_CACHE_LINE, whole);
+	size_t line = PM_CFG_CACHE_LINE;
+	char *raw = pm_host_fails(host) || bytes > SIZE_MAX - 2 * line ? NULL : calloc(1, bytes + 2 * line), *memory;
 
-	if (!memory)
+	if (!raw)
 		return NULL;
-	memset(memory, 0, whole);
+	memory = (char *)(((uintptr_t)raw + line) & ~(uintptr_t)(line - 1));
+	((void **)(void *)memory)[-1] = raw;
 	atomic_fetch_add_explicit(&host->nr_live, 1, memory_order_relaxed);
 	return memory;
 }
@@ -45,5 +47,5 @@ void pm_host_free(struct pm_host *host, void *memory)
 	if (!memory)
 		return;
 	atomic_fetch_sub_explicit(&host->nr_live, 1, memory_order_relaxed);
-	free(memory);
+	free(((void **)memory)[-1]);
 }

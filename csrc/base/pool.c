@@ -112,6 +112,13 @@ void pm_pool_put(struct pm_pool *pool, void *object)
 	pm_unlock(&pool->lock);
 }
 
+uint64_t pm_pool_handle(const struct pm_pool *pool, const void *object)
+{
+	const struct pm_pooled *pooled = object;
+
+	return handle_of(pool, pooled, atomic_load_explicit(&pooled->generation, memory_order_acquire));
+}
+
 bool pm_pool_is(const struct pm_pool *pool, const void *object, uint64_t handle)
 {
 	const struct pm_pooled *pooled = object;

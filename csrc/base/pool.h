@@ -57,6 +57,9 @@ static inline void *pm_pool_at(const struct pm_pool *pool, uint32_t index)
 /// The object of a handle; NULL if it is of another kind, dead or never was.
 void *pm_pool_find(const struct pm_pool *pool, uint64_t handle);
 
+/// The handle of an object that is visible, now.
+uint64_t pm_pool_handle(const struct pm_pool *pool, const void *object);
+
 /// Does this handle still name this object? For who has made the object safe from dying and looks again.
 bool pm_pool_is(const struct pm_pool *pool, const void *object, uint64_t handle);
 

@@ -10,7 +10,7 @@ void pm_gather_begin(struct pm_gather *gather, struct pm_call *call, struct pm_s
 	gather->n = 0;
 }
 
-void pm_gather_forget_swap(struct pm_call *call, struct pm_pfn pfn)
+static void forget_swap(struct pm_call *call, struct pm_pfn pfn)
 {
 	const struct pm_swap_ops *swap = call->m->virt->hooks.swap;
 
@@ -21,17 +21,28 @@ void pm_gather_forget_swap(struct pm_call *call, struct pm_pfn pfn)
 	pm_page_unlock(call, pfn);
 }
 
-static void flush(struct pm_gather *gather)
+void pm_gather_give_back(struct pm_call *call, size_t n, uint64_t *pfns)
 {
 	size_t i;
 
+	for (i = 0; i < n; i++) {
+		bool dirty = (pfns[i] & PM_GATHER_DIRTY) != 0;
+
+		pfns[i] &= ~PM_GATHER_DIRTY;
+		if (dirty)
+			pm_page_set_dirty(call->m, pm_pfn(pfns[i]));
+		forget_swap(call, pm_pfn(pfns[i]));
+	}
+	pm_page_unmap_many(call, n, pfns);
+}
+
+static void flush(struct pm_gather *gather)
+{
 	if (!gather->n)
 		return;
 	if (!gather->alone)
 		pm_tlb_flush(gather->call, &gather->space->cpus);
-	for (i = 0; i < gather->n; i++)
-		pm_gather_forget_swap(gather->call, pm_pfn(gather->pfns[i]));
-	pm_page_unmap_many(gather->call, gather->n, gather->pfns);
+	pm_gather_give_back(gather->call, gather->n, gather->pfns);
 	gather->n = 0;
 }
 
@@ -46,12 +57,12 @@ static void drop_present(struct pm_gather *gather, struct pm_vma *vma, uint64_t 
 	struct pm_pfn pfn = pm_pte_pfn(pte);
 	struct pm_page *page = pm_page_of(m, pfn);
 
-	if ((pte & PM_PTE_DIRTY) && !pm_page_test(page, PM_PG_ANON) && vma->mapping)
-		vma->mapping->ops->set_dirty(vma->mapping, pfn);
+	bool dirty = (pte & PM_PTE_DIRTY) && !pm_page_test(page, PM_PG_ANON);
+
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed) && pm_page_test(page, PM_PG_MLOCKED))
 		/* Another area may have locked it too: reclaim finds that out and locks it anew. */
 		pm_lru_change(m, pfn, 0, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
-	gather->pfns[gather->n++] = pfn.v;
+	gather->pfns[gather->n++] = pfn.v | (dirty ? PM_GATHER_DIRTY : 0);
 }
 
 void pm_gather_range(struct pm_gather *gather, struct pm_vma *vma, uint64_t start, uint64_t end)

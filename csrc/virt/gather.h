@@ -11,8 +11,12 @@ struct pm_gather {
 	struct pm_space *space;
 	bool alone; ///< nobody else accesses the space while it is held for writing: no atomic exchange, no flush
 	size_t n;
-	uint64_t pfns[PM_GATHER_FRAMES]; ///< unmapped, their map counts and references still there
+	uint64_t pfns[PM_GATHER_FRAMES]; ///< unmapped, their map counts and references still there; PM_GATHER_DIRTY or-ed in
 };
+
+/// A file's page whose entry was dirty: the mark goes to the page only after the flush. Before it a writeback could take the mark away again, and
+/// the last write through an old translation would be lost.
+#define PM_GATHER_DIRTY ((uint64_t)1 << 63)
 
 /// The space is held for writing from here to pm_gather_finish().
 void pm_gather_begin(struct pm_gather *gather, struct pm_call *call, struct pm_space *space);
@@ -21,9 +25,9 @@ void pm_gather_finish(struct pm_gather *gather);
 /// Clears all entries of [start, end), which lies in one area.
 void pm_gather_range(struct pm_gather *gather, struct pm_vma *vma, uint64_t start, uint64_t end);
 
-/// A page that leaves a space and is in the swap cache without an entry that names its slot: the slot is given back with it. Where somebody
-/// has the page locked it stays for reclaim to find. The caller has a reference.
-void pm_gather_forget_swap(struct pm_call *call, struct pm_pfn pfn);
+/// After the flush: gives n unmapped frames (as in struct pm_gather) back, their map counts and references with them. Dirty marks go to the pages; a page that
+/// is in the swap cache without an entry that names its slot gives the slot back, unless somebody has it locked: then reclaim finds it. The array is used up.
+void pm_gather_give_back(struct pm_call *call, size_t n, uint64_t *pfns);
 
 /// Clears an entry and returns what it was.
 static inline uint64_t pm_pte_clear(_Atomic uint64_t *entry, bool alone)

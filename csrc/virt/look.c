@@ -49,14 +49,16 @@ enum pm_status pm_lookup(struct pm_machine *m, uint32_t cpu, uint64_t handle, ui
 	return status;
 }
 
-static void describe_area(const struct pm_vma *vma, struct pm_area *ret)
+static void describe_area(struct pm_machine *m, const struct pm_vma *vma, struct pm_area *ret)
 {
+	bool open = vma->mapping && pm_pool_is(m->virt->files, vma->mapping, vma->mapping->handle);
+
 	*ret = (struct pm_area){ .start = pm_vma_start(vma),
 				 .end = pm_vma_end(vma),
 				 .prot = vma->prot,
 				 .flags = (vma->shared ? PM_MAP_SHARED : 0u) |
 					  (atomic_load_explicit(&((struct pm_vma *)(uintptr_t)vma)->locked, memory_order_relaxed) ? PM_MAP_LOCKED : 0u),
-				 .file = vma->mapping ? vma->mapping->handle : 0,
+				 .file = open ? vma->mapping->handle : 0,
 				 .offset = vma->pgoff << PM_PAGE_SHIFT };
 }
 
@@ -73,7 +75,7 @@ enum pm_status pm_space_areas(struct pm_machine *m, uint32_t cpu, uint64_t handl
 		return status;
 	for (vma = pm_vma_first(space, 0, end); vma; vma = pm_vma_next(vma, end), i++)
 		if (i < n)
-			describe_area(vma, &areas[i]);
+			describe_area(m, vma, &areas[i]);
 	*ret = i;
 	end_read(&call, space);
 	return PM_OK;

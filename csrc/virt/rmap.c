@@ -235,7 +235,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 
 	while ((addr = pm_table_next_leaf(vma->space, addr, end, &leaf)) < end) {
 		uint64_t stop = pm_table_leaf_end(addr, end), pfns[PM_TABLE_ENTRIES];
-		size_t n = 0, i;
+		size_t n = 0;
 
 		pm_lock(&leaf->lock);
 		for (; addr < stop; addr += PM_PAGE_SIZE) {
@@ -250,17 +250,13 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 				m->virt->hooks.swap->put(m, pm_pte_slot(pte));
 			if (!pm_pte_present(pte))
 				continue;
-			if ((pte & PM_PTE_DIRTY) && !anon)
-				vma->mapping->ops->set_dirty(vma->mapping, pm_pte_pfn(pte));
-			pfns[n++] = pm_pte_pfn(pte).v;
+			pfns[n++] = pm_pte_pfn(pte).v | ((pte & PM_PTE_DIRTY) && !anon ? PM_GATHER_DIRTY : 0);
 		}
 		pm_unlock(&leaf->lock);
 		if (!n)
 			continue;
 		pm_tlb_flush(call, &vma->space->cpus);
-		for (i = 0; i < n; i++)
-			pm_gather_forget_swap(call, pm_pfn(pfns[i]));
-		pm_page_unmap_many(call, n, pfns);
+		pm_gather_give_back(call, n, pfns);
 	}
 }
 
