@@ -22,6 +22,11 @@ void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t befor
 	mig->nr_maps++;
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
 	pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
+	if (atomic_load_explicit(&vma->locked, memory_order_relaxed)) {
+		mig->mlocked = true;
+		/* Who maps it next says so again. On no list, so the flags may change without its lock. */
+		(void)pm_page_clear(pm_page_of(mig->call->m, mig->from), PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
+	}
 	/* Isolation's reference is left, so these are not the last. */
 	(void)atomic_fetch_sub(&pm_page_of(mig->call->m, mig->from)->counts, PM_ONE_REF | PM_ONE_MAP);
 }

@@ -18,10 +18,14 @@ struct job {
 static void begin_one(struct job *job, size_t i)
 {
 	struct pm_destination destination = job->request->destination;
+	uint64_t pfn = job->request->pfns[job->first + i];
+	/* What could not be written once is not written again in this call. */
+	bool written = job->tries[i] && job->migs[i].written;
 
 	if (destination.kind == PM_DEST_GIVEN)
 		destination.frames += job->first + i;
-	pm_migration_init(&job->migs[i], job->protocol, pm_pfn(job->request->pfns[job->first + i]), &destination, job->request->mode, job->request->flags);
+	pm_migration_init(&job->migs[i], job->protocol, pfn < job->call->m->nr_frames ? pm_pfn(pfn) : pm_pfn_nil(), &destination, job->request->mode, job->request->flags);
+	job->migs[i].written = written;
 }
 
 /// How many frames ahead a batch asks for what is known about a frame: the list is in no order that a processor could guess.
@@ -56,7 +60,7 @@ static void move_owned(struct job *job, size_t i)
 	mig->call = job->call;
 	mig->state = PM_MS_FAILED;
 	mig->reason = PM_WHY_NO_MEMORY;
-	mig->status = pm_destination_alloc(job->call, &mig->destination, mig->from, order, &mig->to);
+	mig->status = pm_destination_alloc(job->call, &mig->destination, mig->from, order, &mig->to) ? PM_ERR_NOMEM : PM_OK;
 	if (mig->status)
 		return;
 	mig->status = pm_owner_replace(job->call, mig->from, mig->to);
@@ -70,10 +74,18 @@ static void move_owned(struct job *job, size_t i)
 	mig->to = pm_pfn_nil();
 }
 
-/// May another try help?
-static bool worth_retrying(const struct pm_migration *mig)
+/// May another try help? Those that have moved since have left their sources, so a destination may be found the second time.
+static bool worth_retrying(const struct job *job, size_t i)
 {
-	return mig->state == PM_MS_FAILED && mig->status == PM_ERR_AGAIN;
+	const struct pm_migration *mig = &job->migs[i];
+
+	return mig->state == PM_MS_FAILED && (mig->status == PM_ERR_AGAIN || (mig->reason == PM_WHY_NO_MEMORY && job->tries[i] == 1));
+}
+
+/// Is there no memory for any frame? A given destination is one frame's own matter.
+static bool out_of_memory(const struct job *job, const struct pm_migration *mig)
+{
+	return mig->state == PM_MS_FAILED && mig->reason == PM_WHY_NO_MEMORY && job->request->destination.kind != PM_DEST_GIVEN;
 }
 
 /// Goes on until `stop` is the next step, or it is over. INTR, CLOSED: undone, and the call is to end.
@@ -116,14 +128,12 @@ static enum pm_status batch_pass(struct job *job)
 
 	job->call->nowait = true;
 	pm_move_count(&job->call->m->move->batches, 1);
-	for (i = 0; i < job->n; i++) {
+	/* Out of memory, or the machine closes: finish what is unmapped, begin nothing new. */
+	for (i = 0; i < job->n && !no_memory && !status; i++) {
 		struct pm_migration *mig = &job->migs[i];
 
 		prefetch(job, i + PM_PREFETCH_AHEAD);
-		if (job->tries[i] && !worth_retrying(mig))
-			continue;
-		/* Out of memory: finish what is unmapped, begin nothing new. */
-		if (no_memory)
+		if (job->tries[i] && !worth_retrying(job, i))
 			continue;
 		begin_one(job, i);
 		job->tries[i]++;
@@ -132,7 +142,7 @@ static enum pm_status batch_pass(struct job *job)
 			continue;
 		}
 		status = advance_to(job, mig, PM_MS_FLUSH);
-		no_memory = mig->state == PM_MS_FAILED && mig->reason == PM_WHY_NO_MEMORY;
+		no_memory = out_of_memory(job, mig);
 	}
 	flush_batch(job);
 	for (i = 0; i < job->n; i++) {
@@ -158,7 +168,7 @@ static enum pm_status single_pass(struct job *job, uint32_t most)
 	for (i = 0; i < job->n && !status; i++) {
 		struct pm_migration *mig = &job->migs[i];
 
-		while (!status && (!job->tries[i] || worth_retrying(mig)) && job->tries[i] < most) {
+		while (!status && (!job->tries[i] || worth_retrying(job, i)) && job->tries[i] < most) {
 			begin_one(job, i);
 			job->tries[i]++;
 			if (is_owned(job, i))
@@ -189,9 +199,10 @@ static enum pm_status run_chunk(struct job *job)
 	return status;
 }
 
-/// Results of the chunk; returns how many moved.
-static size_t report_chunk(struct job *job)
+/// Results of the chunk; returns how many moved. Where the call goes on, what was not begun lacked a destination.
+static size_t report_chunk(struct job *job, enum pm_status status)
 {
+	const struct pm_migrate_result not_begun = { .status = status ? PM_ERR_INTR : PM_ERR_NOMEM, .reason = status ? PM_WHY_CANCELLED : PM_WHY_NO_MEMORY, .to = UINT64_MAX };
 	struct pm_move *move = job->call->m->move;
 	size_t i, moved = 0;
 
@@ -199,9 +210,9 @@ static size_t report_chunk(struct job *job)
 		struct pm_migration *mig = &job->migs[i];
 		bool done = job->tries[i] && mig->state == PM_MS_DONE;
 
-		job->results[i] = (struct pm_migrate_result){ .status = job->tries[i] ? mig->status : PM_ERR_INTR,
-							      .reason = job->tries[i] ? mig->reason : PM_WHY_CANCELLED,
-							      .to = done && mig->reason == PM_WHY_NONE ? mig->to.v : UINT64_MAX };
+		job->results[i] = not_begun;
+		if (job->tries[i])
+			job->results[i] = (struct pm_migrate_result){ .status = mig->status, .reason = mig->reason, .to = done && mig->reason == PM_WHY_NONE ? mig->to.v : UINT64_MAX };
 		if (done && mig->reason == PM_WHY_NONE)
 			moved++;
 		else
@@ -250,7 +261,7 @@ static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_requ
 		for (i = 0; i < job.n; i++)
 			job.tries[i] = 0;
 		status = run_chunk(&job);
-		*ret += report_chunk(&job);
+		*ret += report_chunk(&job, status);
 	}
 	report_rest(results, job.first, request->n);
 	pm_host_free(host, job.migs);

@@ -25,8 +25,13 @@ static enum pm_status wait_written(struct pm_migration *mig)
 /// Writes the source out and waits for the end. It stays locked, so nothing makes it dirty again but a write through a mapping, which waits.
 static enum pm_status write_out(struct pm_migration *mig, struct pm_file *file)
 {
-	enum pm_status status = pm_file_write_out(mig->call, file, mig->index, mig->from);
+	enum pm_status status;
 
+	/* Once is enough for one that cannot be written: a stepped migration comes here again and again. */
+	if (mig->written)
+		return fail(mig, PM_ERR_AGAIN, PM_WHY_DIRTY);
+	status = pm_file_write_out(mig->call, file, mig->index, mig->from);
+	mig->written = true;
 	if (!status) {
 		pm_move_count(&mig->call->m->move->writeouts, 1);
 		status = wait_written(mig);

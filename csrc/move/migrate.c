@@ -103,8 +103,9 @@ static enum pm_status wait_writeback(struct pm_migration *mig)
 		return PM_OK;
 	if (mig->mode != PM_MIGRATE_SYNC)
 		return fail(mig, PM_ERR_BUSY, PM_WHY_WRITEBACK);
+	/* A batch does not wait. The frame has its turn when they come one by one. */
 	if (mig->call->nowait)
-		return later(mig, PM_ERR_BUSY, PM_WHY_WRITEBACK);
+		return later(mig, PM_ERR_AGAIN, PM_WHY_WRITEBACK);
 	return pm_page_wait(mig->call, mig->from, PM_PG_WRITEBACK);
 }
 
@@ -202,20 +203,21 @@ static enum pm_status settle(struct pm_migration *mig)
 	return mig->protocol->settle(mig);
 }
 
-/// Contents and flags. The destination is locked, so who finds it in a cache waits; nobody finds the source any more.
+/// Contents and flags. The destination is locked, so who finds it in a cache waits; nobody finds the source any more. Whether it is mlocked is told by the areas
+/// that map it, when they do.
 static enum pm_status copy(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 	uint32_t flags = pm_page_flags(source(mig));
-	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED | PM_PG_UNEVICTABLE | PM_PG_MLOCKED;
+	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED;
 
 	if (pm_has_contents(m))
 		memcpy(pm_frame_bytes(m, mig->to), pm_frame_bytes(m, mig->from), PM_PAGE_SIZE);
 	/* The file's tag as well, or writeback would miss the page. */
 	if ((flags & PM_PG_DIRTY) && mig->mapping)
 		pm_page_set_dirty(m, mig->to);
-	/* Up to date comes last: the contents are there. */
-	(void)pm_page_set(pm_page_of(m, mig->to), (flags & kept) | PM_PG_UPTODATE);
+	/* Up to date comes last: the contents are there. A page that could not be read is no better for having moved. */
+	(void)pm_page_set(pm_page_of(m, mig->to), (flags & (kept | PM_PG_UPTODATE)) | (mig->mlocked && mig->protocol->lazy ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0u));
 	return PM_OK;
 }
 
@@ -289,9 +291,9 @@ void pm_migration_cancel(struct pm_call *call, struct pm_migration *mig, enum pm
 	if (pm_migration_over(mig))
 		return;
 	mig->call = call;
-	mig->status = status;
-	mig->reason = reason;
 	if (mig->state <= PM_MS_SETTLE) {
+		mig->status = status;
+		mig->reason = reason;
 		rewind_all(mig);
 		return;
 	}

@@ -47,6 +47,7 @@ extern const struct pm_migration_rule pm_migration_table[PM_MS_DONE];
 struct pm_migration_record {
 	uint64_t space; ///< handle: the space may end meanwhile
 	uint64_t addr;
+	uint64_t bits;	///< of the entry that was there
 };
 
 struct pm_protocol;
@@ -65,6 +66,8 @@ struct pm_migration {
 	bool isolated, locked_from, locked_to, unmapped;
 	bool stepped;			   ///< (C) by pm_migration_step(): what would have to wait is not taken
 	bool dirty;			   ///< an entry was dirty when it was unmapped
+	bool mlocked;			   ///< an area that mapped it was mlocked then
+	bool written;			   ///< its filesystem has written it out for this
 	uint32_t index;			   ///< page offset, by which the reverse map is walked
 	struct pm_anon *anon;		   ///< kept from going while nothing maps the page; NULL: a file page, or not mapped
 	struct pm_mapping *mapping;	   ///< of a file page; NULL
@@ -75,7 +78,6 @@ struct pm_migration {
 	/* The protocols' own. */
 	struct pm_table *held_leaf;	   ///< table-lock: locked
 	_Atomic uint64_t *held_entry;
-	struct pm_vma *held_area;
 	struct pm_space **held;		   ///< semaphore: the spaces whose semaphores are held
 	uint32_t nr_held;
 	bool slot_added;		   ///< swap-cache: the source got its slot for this

@@ -15,6 +15,7 @@ struct pm_protocol {
 	const char *name;
 	bool batched;  ///< many frames may be between UNMAP and REMAP at once
 	bool unbroken; ///< UNMAP to REMAP is one step: a spin lock is held
+	bool lazy;     ///< entries come back by faults, not by REMAP
 	/// In PREPARE, both frames locked: gets what the protocol needs (a swap slot, the semaphores). Undone by `release`.
 	enum pm_status (*prepare)(struct pm_migration *mig);
 	/// UNMAP: no entry maps the source afterwards. PM_ERR_AGAIN or PM_ERR_BUSY with the reason set: `rewind` follows.

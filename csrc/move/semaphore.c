@@ -6,7 +6,7 @@
 #include "move/protocol.h"
 
 /// Spaces that one page may be shared by, and still move: more would be held up for one page.
-enum { PM_SEM_SPACES = 1024 };
+enum { PM_SEM_SPACES = 2048 };
 
 struct held {
 	struct pm_rmap_visitor visitor;
@@ -50,23 +50,37 @@ static void release(struct pm_migration *mig) PM_NO_TSA
 	mig->held = NULL;
 }
 
+/// The spaces that may map the page: room for a few first, for most pages have one.
+static enum pm_status collect(struct pm_migration *mig, struct held *held)
+{
+	struct pm_host *host = &mig->call->m->host;
+
+	for (held->room = 8; held->room <= PM_SEM_SPACES; held->room *= 4) {
+		mig->held = held->spaces = pm_host_zalloc(host, held->room * sizeof(struct pm_space *));
+		if (!held->spaces) {
+			mig->reason = PM_WHY_NO_MEMORY;
+			return PM_ERR_NOMEM;
+		}
+		held->n = 0;
+		held->overflow = false;
+		pm_block_walk(mig, &held->visitor);
+		if (!held->overflow)
+			return PM_OK;
+		pm_host_free(host, held->spaces);
+		mig->held = NULL;
+	}
+	mig->reason = PM_WHY_SHARED;
+	return PM_ERR_BUSY;
+}
+
 static enum pm_status prepare(struct pm_migration *mig) PM_NO_TSA
 {
-	struct held held = { .visitor = { .visit = visit_collect }, .room = PM_SEM_SPACES };
-	enum pm_status status = PM_OK;
+	struct held held = { .visitor = { .visit = visit_collect } };
+	enum pm_status status = collect(mig, &held);
 	uint32_t i;
 
-	held.spaces = pm_host_zalloc(&mig->call->m->host, PM_SEM_SPACES * sizeof(struct pm_space *));
-	if (!held.spaces) {
-		mig->reason = PM_WHY_NO_MEMORY;
-		return PM_ERR_NOMEM;
-	}
-	mig->held = held.spaces;
-	pm_block_walk(mig, &held.visitor);
-	if (held.overflow) {
-		mig->reason = PM_WHY_SHARED;
-		return PM_ERR_BUSY;
-	}
+	if (status)
+		return status;
 	qsort(held.spaces, held.n, sizeof(struct pm_space *), by_handle);
 	for (i = 0; i < held.n && !status; i++) {
 		status = pm_rwsem_write(mig->call, &held.spaces[i]->migrate);

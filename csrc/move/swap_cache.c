@@ -30,7 +30,7 @@ static enum pm_status prepare(struct pm_migration *mig)
 }
 
 /// record_unmapped_address: under the table's lock and before the entry is cleared. A space that is ending is not recorded. False: no memory.
-static bool record(struct pm_migration *mig, const struct pm_vma *vma, uint64_t addr)
+static bool record(struct pm_migration *mig, const struct pm_vma *vma, uint64_t addr, uint64_t bits)
 {
 	struct pm_host *host = &mig->call->m->host;
 
@@ -48,7 +48,7 @@ static bool record(struct pm_migration *mig, const struct pm_vma *vma, uint64_t 
 		mig->records = records;
 		mig->room_records = room;
 	}
-	mig->records[mig->nr_records++] = (struct pm_migration_record){ vma->space->handle, addr };
+	mig->records[mig->nr_records++] = (struct pm_migration_record){ vma->space->handle, addr, bits };
 	return true;
 }
 
@@ -59,7 +59,7 @@ struct walk {
 	enum pm_status status;
 };
 
-static enum pm_status may_unmap(struct pm_migration *mig, const struct pm_vma *vma, uint64_t addr)
+static enum pm_status may_unmap(struct pm_migration *mig, const struct pm_vma *vma, uint64_t addr, uint64_t bits)
 {
 	bool locked = atomic_load_explicit(&((struct pm_vma *)(uintptr_t)vma)->locked, memory_order_relaxed);
 
@@ -69,13 +69,16 @@ static enum pm_status may_unmap(struct pm_migration *mig, const struct pm_vma *v
 		mig->reason = PM_WHY_MLOCKED;
 		return PM_ERR_BUSY;
 	}
-	/* On failure a file page is mapped again by its records; anonymous pages are found by their swap entries. */
-	if (((mig->flags & PM_MIGRATE_TOUCH) || mig->mapping) && !record(mig, vma, addr)) {
+	/* On failure a page of a file is mapped again by its records; anonymous pages are found by their swap entries. */
+	if (((mig->flags & PM_MIGRATE_TOUCH) || mig->mapping) && !record(mig, vma, addr, bits)) {
 		mig->reason = PM_WHY_NO_MEMORY;
 		return PM_ERR_NOMEM;
 	}
 	return PM_OK;
 }
+
+/// What an entry keeps beside its area's protection when the migration is undone.
+static const uint64_t came_back = PM_PTE_WRITE | PM_PTE_YOUNG | PM_PTE_DIRTY;
 
 static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
 {
@@ -87,13 +90,14 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 
 	if (!pm_rmap_lock_entry(vma, addr, visitor->pfn, &leaf, &entry))
 		return true;
-	walk->status = may_unmap(mig, vma, addr);
+	walk->status = may_unmap(mig, vma, addr, pm_pte_load(entry));
 	if (!walk->status) {
 		uint64_t before = atomic_exchange(entry, 0);
 
 		if (mig->anon) {
 			m->virt->hooks.swap->dup(m, walk->slot);
-			pm_pte_store(entry, pm_pte_swap(walk->slot, (before & PM_PTE_EXCLUSIVE) != 0));
+			/* What else the entry said goes along, in case it comes back. */
+			pm_pte_store(entry, pm_pte_swap(walk->slot, (before & PM_PTE_EXCLUSIVE) != 0) | (before & came_back));
 		}
 		pm_block_taken(mig, vma, before);
 	}
@@ -165,6 +169,44 @@ static enum pm_status settle(struct pm_migration *mig)
 	return pm_block_referenced(mig);
 }
 
+/// The entry maps the source again, as it was. Never with more than the area allows by now. Under the table's lock.
+static void give_back(struct pm_migration *mig, struct pm_vma *vma, _Atomic uint64_t *entry, uint64_t before)
+{
+	uint64_t bits = before & (came_back | PM_PTE_EXCLUSIVE);
+
+	if (!(vma->prot & PM_PROT_WRITE))
+		bits &= ~PM_PTE_WRITE;
+	pm_block_given(mig, vma, mig->from);
+	pm_pte_store(entry, pm_pte_make(mig->from, pm_vma_bits(vma) | bits));
+}
+
+/// The bits that a place's entry had, 0: it is not recorded.
+static uint64_t recorded(const struct pm_migration *mig, const struct pm_vma *vma, uint64_t addr)
+{
+	uint32_t i;
+
+	for (i = 0; i < mig->nr_records; i++)
+		if (mig->records[i].space == vma->space->handle && mig->records[i].addr == addr)
+			return mig->records[i].bits;
+	return 0;
+}
+
+/// A page of a file left nothing behind: its entry is empty, and stays so, because who would fill it waits for the lock of one of the two frames.
+static bool visit_restore_file(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
+{
+	struct walk *walk = (struct walk *)visitor;
+	struct pm_table *leaf = pm_table_leaf_of(vma->space->top, addr);
+	uint64_t bits = leaf ? recorded(walk->mig, vma, addr) : 0;
+
+	if (!bits)
+		return true;
+	pm_lock(&leaf->lock);
+	if (pm_pte_load(pm_table_entry(leaf, addr)) == 0)
+		give_back(walk->mig, vma, pm_table_entry(leaf, addr), bits);
+	pm_unlock(&leaf->lock);
+	return true;
+}
+
 static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
 {
 	struct walk *walk = (struct walk *)visitor;
@@ -178,12 +220,7 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 	pm_lock(&leaf->lock);
 	pte = pm_pte_load(entry);
 	if (pm_pte_is_swap(pte) && pm_pte_slot(pte) == walk->slot) {
-		uint64_t bits = pm_vma_bits(vma) | (pte & PM_PTE_EXCLUSIVE);
-
-		if ((pte & PM_PTE_EXCLUSIVE) && (vma->prot & PM_PROT_WRITE))
-			bits |= PM_PTE_WRITE;
-		pm_block_given(walk->mig, vma, visitor->pfn);
-		pm_pte_store(entry, pm_pte_make(visitor->pfn, bits));
+		give_back(walk->mig, vma, entry, pte);
 		m->virt->hooks.swap->put(m, walk->slot);
 	}
 	pm_unlock(&leaf->lock);
@@ -191,7 +228,7 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 }
 
 /// After success there is nothing to do: faults find the destination. Rewind: the old frame takes its place again, the new one is marked "again" for whoever sleeps on
-/// its lock, and anonymous entries are put back.
+/// its lock, and the entries are put back.
 static void remap(struct pm_migration *mig, struct pm_pfn target)
 {
 	struct pm_machine *m = mig->call->m;
@@ -213,7 +250,9 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 	pm_page_put(mig->call, mig->from);
 	if (mig->dirty)
 		(void)pm_page_set(pm_page_of(m, mig->from), PM_PG_DIRTY);
-	if (mig->anon && mig->nr_maps)
+	if (mig->mapping)
+		walk.visitor.visit = visit_restore_file;
+	if (mig->nr_maps)
 		pm_block_walk(mig, &walk.visitor);
 }
 
@@ -230,7 +269,7 @@ static void touch(struct pm_migration *mig)
 {
 	uint32_t i;
 
-	for (i = 0; i < mig->nr_records && (mig->status || (mig->flags & PM_MIGRATE_TOUCH)); i++) {
+	for (i = 0; i < mig->nr_records && !mig->status; i++) {
 		struct pm_space *space;
 
 		if (pm_space_enter(mig->call, mig->records[i].space, &space) != PM_OK)
@@ -245,7 +284,8 @@ static void release(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 
-	touch(mig);
+	if (mig->flags & PM_MIGRATE_TOUCH)
+		touch(mig);
 	pm_host_free(&m->host, mig->records);
 	mig->records = NULL;
 	mig->nr_records = mig->room_records = 0;
@@ -259,6 +299,7 @@ static void release(struct pm_migration *mig)
 
 const struct pm_protocol pm_protocol_swap_cache = {
 	.name = "swap-cache",
+	.lazy = true,
 	.prepare = prepare,
 	.unmap = unmap,
 	.settle = settle,

@@ -33,7 +33,7 @@ static enum pm_status unmap(struct pm_migration *mig)
 	pm_block_walk(mig, &one.visitor);
 	if (!one.leaf)
 		return pm_block_referenced(mig);
-	/* The area stays while its table is locked: to take it away, its entries have to be cleared first. */
+	/* From here on the area may be merged with another one, but what it says of this entry cannot change. */
 	mig->held_leaf = one.leaf;
 	mig->held_entry = one.entry;
 	if (pm_page_mapcount(page) != 1) {
@@ -44,7 +44,6 @@ static enum pm_status unmap(struct pm_migration *mig)
 		return pm_block_referenced(mig);
 	before = atomic_exchange(one.entry, 0);
 	pm_pte_store(one.entry, pm_pte_migration(mig->from, before & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY), PM_PTE_WAIT_TABLE));
-	mig->held_area = one.vma;
 	pm_block_taken(mig, one.vma, before);
 	return PM_OK;
 }
@@ -56,7 +55,12 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 	if (mig->nr_maps) {
 		uint64_t bits = pm_pte_load(mig->held_entry) & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY);
 
-		pm_block_given(mig, mig->held_area, target);
+		struct pm_page *page = pm_page_of(mig->call->m, target);
+
+		(void)atomic_fetch_add(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+		/* As it was: who locks or unlocks the area goes through its entries, and has to wait for this one. */
+		if (mig->mlocked)
+			(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
 		pm_pte_store(mig->held_entry, pm_pte_make(target, bits | PM_PTE_P));
 	}
 	pm_rmap_unlock_entry(mig->held_leaf);

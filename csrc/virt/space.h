@@ -15,7 +15,7 @@ struct pm_space {
 	struct pm_rwsem migrate;
 	bool made;		       ///< (U) of who makes a space: `migrate` outlives it
 	struct pm_table *top;	       ///< (C)
-	uint64_t handle;	       ///< (C)
+	_Atomic uint64_t handle;       ///< (A) written once, at the end of a fork when the areas can be found already
 	struct pm_cpumask cpus;	       ///< (A) bits set while `lock` is held for reading, never cleared: CPUs that have accessed it
 	/// (A) calls by threads that do not own their CPU's slot. Never set anew: a call with an old handle may be counted here for a moment.
 	_Atomic uint32_t users;
