@@ -134,7 +134,8 @@ static bool last_user(struct pm_call *call, struct pm_pfn pfn)
 		return false;
 	if (pm_page_test(page, PM_PG_SWAPCACHE) && !call->m->virt->hooks.swap->forget(call, pfn))
 		return false;
-	return pm_page_refs(page) == 1;
+	/* Acquire: partner of the release with which the others gave theirs back. What they read of the page comes before our write. */
+	return pm_counts_refs(atomic_load_explicit(&page->counts, memory_order_acquire)) == 1;
 }
 
 /// A write to, or a pin of, a page that is mapped, but not writable or not this space's own.
