@@ -8,6 +8,13 @@ void pm_block_walk(struct pm_migration *mig, struct pm_rmap_visitor *visitor)
 	visitor->call = mig->call;
 	visitor->pfn = mig->from;
 	visitor->nr_visited = 0;
+	if (mig->anon && !mig->anon_kept) {
+		/* The batch's own: locked once for a few frames. */
+		pm_batch_lock(mig->call, mig->batch);
+		pm_rmap_walk_links(visitor, mig->anon, mig->index);
+		return;
+	}
+	pm_batch_unlock(mig->call, mig->batch);
 	if (mig->anon) {
 		pm_anon_relock_read(mig->call, mig->anon);
 		pm_rmap_walk_links(visitor, mig->anon, mig->index);
@@ -15,6 +22,21 @@ void pm_block_walk(struct pm_migration *mig, struct pm_rmap_visitor *visitor)
 	} else if (mig->mapping) {
 		pm_rmap_walk_areas(visitor, mig->mapping, mig->index);
 	}
+}
+
+void pm_batch_lock(struct pm_call *call, struct pm_batch *batch)
+{
+	if (!batch->locked)
+		pm_anon_relock_read(call, batch->anon);
+	batch->locked = true;
+}
+
+void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch)
+{
+	if (!batch || !batch->locked)
+		return;
+	pm_anon_unlock_read(call, batch->anon);
+	batch->locked = false;
 }
 
 void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t before)
@@ -73,8 +95,10 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 	else if (block->check)
 		block->status = block->check(mig, vma);
 	if (!block->status) {
-		before = atomic_exchange(entry, 0);
-		pm_pte_store(entry, pm_pte_migration(visitor->pfn, (before & keep) | (mig->mapping ? PM_PTE_MIGRATION_FILE : 0), block->wait));
+		/* In one step, with what an access has marked by then. */
+		before = pm_pte_load(entry);
+		while (!atomic_compare_exchange_weak(entry, &before, pm_pte_migration(visitor->pfn, (before & keep) | (mig->mapping ? PM_PTE_MIGRATION_FILE : 0), block->wait)))
+			;
 		pm_block_taken(mig, vma, before);
 	}
 	pm_rmap_unlock_entry(leaf);
@@ -131,5 +155,12 @@ enum pm_status pm_block_settle(struct pm_migration *mig)
 		mig->reason = PM_WHY_TRUNCATED;
 		return status;
 	}
-	return status ? pm_block_referenced(mig) : PM_OK;
+	if (status)
+		return pm_block_referenced(mig);
+	/* Nobody can come to it any more, so it stays frozen until it is freed; where others look on between two steps, its reference is back. */
+	if (mig->stepped)
+		pm_page_unfreeze(pm_page_of(mig->call->m, mig->from), 1);
+	else
+		mig->frozen = true;
+	return PM_OK;
 }

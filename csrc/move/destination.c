@@ -54,8 +54,7 @@ enum pm_status pm_destination_alloc(struct pm_call *call, const struct pm_destin
 	(void)from;
 	switch (destination->kind) {
 	case PM_DEST_ANY:
-		/* Not by reclaim: to move a page must not cost another one. */
-		return pm_page_alloc(call, order, PM_GFP_HIGHUSER_MOVABLE & ~(uint32_t)PM_GFP_DIRECT_RECLAIM, false, ret);
+		return pm_page_alloc(call, order, PM_DEST_ANY_GFP, false, ret);
 	case PM_DEST_ZONE:
 		return take_in_zone(call, destination->value, order, ret);
 	case PM_DEST_BELOW:

@@ -13,6 +13,7 @@ struct job {
 	struct pm_migration *migs;	   ///< [n] of the chunk
 	size_t first, n;		   ///< the chunk
 	uint32_t *tries;		   ///< [n]
+	struct pm_batch *batch;		   ///< of protocols that have many frames on their way at once; NULL
 };
 
 static void begin_one(struct job *job, size_t i)
@@ -30,6 +31,9 @@ static void begin_one(struct job *job, size_t i)
 
 /// How many frames ahead a batch asks for what is known about a frame: the list is in no order that a processor could guess.
 enum { PM_PREFETCH_AHEAD = 6 };
+
+/// For how many frames a family of anon_vmas is locked at a time: who forks or unmaps waits no longer than that.
+enum { PM_LOCK_FRAMES = 16 };
 
 static void prefetch(const struct job *job, size_t i)
 {
@@ -119,6 +123,42 @@ static void flush_batch(struct job *job)
 	pm_tlb_flush(job->call, &cpus);
 }
 
+/// Destinations for all frames of this pass, where any will do. Fewer are no failure: the rest is asked for one by one.
+static void begin_batch(struct job *job)
+{
+	struct pm_batch *batch = job->batch;
+	enum pm_status status;
+	size_t i, n = 0;
+
+	batch->anon = NULL;
+	batch->locked = false;
+	batch->nr_fresh = batch->nr_empty = 0;
+	for (i = 0; i < job->n; i++)
+		n += !job->tries[i] || worth_retrying(job, i);
+	if (job->request->destination.kind != PM_DEST_ANY || n < 2)
+		return;
+	/* What it says does not matter, but what it got. */
+	status = pm_alloc_bulk(job->call->m, job->call->cpu, 0, PM_DEST_ANY_GFP, n, batch->fresh, &batch->nr_fresh);
+	(void)status;
+}
+
+static void end_batch(struct job *job)
+{
+	struct pm_batch *batch = job->batch;
+	struct pm_machine *m = job->call->m;
+	size_t done = 0;
+
+	pm_batch_unlock(job->call, batch);
+	pm_anon_put(job->call, batch->anon);
+	if (batch->nr_empty)
+		pm_page_disown_bulk(m, job->call->cpu, batch->nr_empty, batch->empty);
+	if (batch->nr_fresh) {
+		enum pm_status status = pm_free_bulk(m, job->call->cpu, 0, batch->nr_fresh, batch->fresh, &done);
+
+		PM_ASSERT(status == PM_OK && done == batch->nr_fresh);
+	}
+}
+
 /// A pass over the frames of the chunk that have not moved yet, all unmapped before one flush. Never sleeps: many frames are locked at once.
 static enum pm_status batch_pass(struct job *job)
 {
@@ -127,6 +167,7 @@ static enum pm_status batch_pass(struct job *job)
 	size_t i;
 
 	job->call->nowait = true;
+	begin_batch(job);
 	pm_move_count(&job->call->m->move->batches, 1);
 	/* Out of memory, or the machine closes: finish what is unmapped, begin nothing new. */
 	for (i = 0; i < job->n && !no_memory && !status; i++) {
@@ -138,12 +179,17 @@ static enum pm_status batch_pass(struct job *job)
 		begin_one(job, i);
 		job->tries[i]++;
 		if (is_owned(job, i)) {
+			pm_batch_unlock(job->call, job->batch);
 			move_owned(job, i);
 			continue;
 		}
+		mig->batch = job->batch;
+		if (i % PM_LOCK_FRAMES == 0)
+			pm_batch_unlock(job->call, job->batch);
 		status = advance_to(job, mig, PM_MS_FLUSH);
 		no_memory = out_of_memory(job, mig);
 	}
+	pm_batch_unlock(job->call, job->batch);
 	flush_batch(job);
 	for (i = 0; i < job->n; i++) {
 		struct pm_migration *mig = &job->migs[i];
@@ -153,8 +199,11 @@ static enum pm_status batch_pass(struct job *job)
 		if (mig->dirty)
 			pm_page_set_dirty(job->call->m, mig->from);
 		mig->state = PM_MS_SETTLE;
+		if (i % PM_LOCK_FRAMES == 0)
+			pm_batch_unlock(job->call, job->batch);
 		(void)advance_to(job, mig, PM_NR_MS);
 	}
+	end_batch(job);
 	job->call->nowait = false;
 	return status;
 }
@@ -251,7 +300,9 @@ static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_requ
 		return PM_OK;
 	job.migs = pm_host_zalloc(host, room * sizeof(*job.migs));
 	job.tries = pm_host_zalloc(host, room * sizeof(*job.tries));
-	if (!job.migs || !job.tries)
+	if (job.protocol->batched)
+		job.batch = pm_host_zalloc(host, sizeof(*job.batch));
+	if (!job.migs || !job.tries || (job.protocol->batched && !job.batch))
 		status = PM_ERR_NOMEM;
 	for (; job.first < request->n && !status; job.first += job.n) {
 		size_t i;
@@ -266,6 +317,7 @@ static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_requ
 	report_rest(results, job.first, request->n);
 	pm_host_free(host, job.migs);
 	pm_host_free(host, job.tries);
+	pm_host_free(host, job.batch);
 	return status;
 }
 

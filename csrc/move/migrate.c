@@ -62,6 +62,11 @@ static enum pm_status allocate(struct pm_migration *mig)
 	/* Freed meanwhile: isolation's is the last reference, and there is nothing to move. */
 	if (pm_page_counts(source(mig)) == PM_ONE_REF && !pm_page_test(source(mig), PM_PG_CACHE | PM_PG_SWAPCACHE))
 		return fail(mig, PM_OK, PM_WHY_FREED);
+	if (mig->batch && mig->batch->nr_fresh && !pm_host_fails(&mig->call->m->host)) {
+		mig->to = pm_pfn(mig->batch->fresh[--mig->batch->nr_fresh]);
+		pm_page_own(mig->call->m, mig->to);
+		return PM_OK;
+	}
 	status = pm_destination_alloc(mig->call, &mig->destination, mig->from, 0, &mig->to);
 	if (status == PM_ERR_INTR || status == PM_ERR_CLOSED)
 		return status;
@@ -109,6 +114,42 @@ static enum pm_status wait_writeback(struct pm_migration *mig)
 	return pm_page_wait(mig->call, mig->from, PM_PG_WRITEBACK);
 }
 
+/// Does the frame belong to the batch's anon_vma, which is kept already?
+static bool is_batchs(struct pm_migration *mig)
+{
+	struct pm_batch *batch = mig->batch;
+	struct pm_page *page = source(mig);
+
+	if (!batch || !batch->anon || pm_page_mapping(page) != batch->anon->pooled.index)
+		return false;
+	pm_batch_lock(mig->call, batch);
+	/* Mapped, so its anon_vma is alive, and cannot be another one that has this index. */
+	return pm_page_mapcount(page) != 0 && pm_page_mapping(page) == batch->anon->pooled.index;
+}
+
+static void keep_anon(struct pm_migration *mig)
+{
+	struct pm_anon *anon;
+
+	if (is_batchs(mig)) {
+		mig->anon = mig->batch->anon;
+		return;
+	}
+	pm_batch_unlock(mig->call, mig->batch);
+	anon = pm_anon_lock_read(mig->call, mig->from);
+	if (!anon)
+		return;
+	pm_anon_get(anon);
+	mig->anon_kept = true;
+	if (mig->batch && !mig->batch->anon) {
+		/* The first of the batch: the reference is the batch's. */
+		mig->batch->anon = anon;
+		mig->anon_kept = false;
+	}
+	pm_anon_unlock_read(mig->call, anon);
+	mig->anon = anon;
+}
+
 /// What the frame belongs to, kept from going: while no entry maps it, nothing else does that for an anon_vma.
 static void keep_owner(struct pm_migration *mig)
 {
@@ -117,13 +158,7 @@ static void keep_owner(struct pm_migration *mig)
 
 	mig->index = (uint32_t)pm_page_index(m, mig->from);
 	if (pm_page_test(page, PM_PG_ANON)) {
-		struct pm_anon *anon = pm_anon_lock_read(mig->call, mig->from);
-
-		if (anon) {
-			pm_anon_get(anon);
-			pm_anon_unlock_read(mig->call, anon);
-		}
-		mig->anon = anon;
+		keep_anon(mig);
 	} else if (pm_page_test(page, PM_PG_CACHE)) {
 		/* Locked, so it is its file's until we unlock it. */
 		mig->mapping = pm_pool_at(m->virt->files, pm_page_mapping(page));
@@ -141,12 +176,13 @@ static enum pm_status prepare(struct pm_migration *mig)
 		return fail(mig, PM_ERR_AGAIN, PM_WHY_PINNED);
 	/* A step that was not taken to its end is begun anew. */
 	if (!mig->locked_to) {
-		if (!pm_page_trylock(mig->call->m, mig->to))
-			return fail(mig, PM_ERR_AGAIN, PM_WHY_LOCKED);
+		/* A plain store: nobody else knows the frame yet. */
+		atomic_store_explicit(&pm_page_of(mig->call->m, mig->to)->flags, PM_PG_LOCKED, memory_order_relaxed);
 		mig->locked_to = true;
 		keep_owner(mig);
 	}
 	if (mig->mapping) {
+		pm_batch_unlock(mig->call, mig->batch);
 		status = pm_move_prepare_file(mig);
 		if (status)
 			return status;
@@ -159,8 +195,12 @@ static void unlock_destination(struct pm_migration *mig)
 	if (mig->locked_to)
 		pm_page_unlock(mig->call, mig->to);
 	mig->locked_to = false;
-	if (mig->anon)
+	if (mig->anon_kept) {
+		/* The last one's end takes the lock of its family. */
+		pm_batch_unlock(mig->call, mig->batch);
 		pm_anon_put(mig->call, mig->anon);
+	}
+	mig->anon_kept = false;
 	mig->anon = NULL;
 	mig->mapping = NULL;
 }
@@ -234,6 +274,23 @@ static void release(struct pm_migration *mig)
 		mig->protocol->release(mig);
 }
 
+/// The source, which nobody refers to any more: wakes who waits for it, and frees it, or leaves that to the batch.
+static void free_frozen(struct pm_migration *mig)
+{
+	struct pm_machine *m = mig->call->m;
+	struct pm_page *page = source(mig);
+	uint32_t before = atomic_exchange(&page->flags, 0);
+
+	if (before & PM_PG_WAITERS)
+		(void)pm_wake_all(mig->call->waits, pm_page_key(mig->from));
+	pm_page_set_mapping(page, 0);
+	mig->locked_from = false;
+	if (mig->batch)
+		mig->batch->empty[mig->batch->nr_empty++] = mig->from.v;
+	else
+		pm_page_disown(m, mig->call->cpu, mig->from);
+}
+
 static enum pm_status finish(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
@@ -241,12 +298,17 @@ static enum pm_status finish(struct pm_migration *mig)
 	/* The destination first on its list, then unlocked: it can move on at once. */
 	pm_lru_add(m, mig->to);
 	/* It is nothing any more: what it was is the destination's. */
-	(void)pm_page_clear(source(mig), PM_PG_ISOLATED | PM_PG_DIRTY | PM_PG_ANON);
-	unlock_source(mig);
+	if (mig->frozen) {
+		free_frozen(mig);
+	} else {
+		(void)pm_page_clear(source(mig), PM_PG_ISOLATED | PM_PG_DIRTY | PM_PG_ANON);
+		unlock_source(mig);
+	}
 	unlock_destination(mig);
 	release(mig);
 	pm_page_put(mig->call, mig->to);
-	pm_page_put(mig->call, mig->from);
+	if (!mig->frozen)
+		pm_page_put(mig->call, mig->from);
 	mig->isolated = false;
 	return PM_OK;
 }

@@ -52,6 +52,18 @@ struct pm_migration_record {
 
 struct pm_protocol;
 
+enum { PM_BATCH_FRAMES = 512 };
+
+/// What the frames of a batch share: most of them belong to one anon_vma, and what one frame costs is less for many.
+struct pm_batch {
+	struct pm_anon *anon;	///< with a reference; NULL: not yet
+	bool locked;		///< its family is locked for reading
+	size_t nr_fresh;	///< destinations that were allocated and are not used yet
+	size_t nr_empty;	///< sources that are to be freed
+	uint64_t fresh[PM_BATCH_FRAMES];
+	uint64_t empty[PM_BATCH_FRAMES];
+};
+
 struct pm_migration {
 	struct pm_call *call;		   ///< (U) of the step that is being taken
 	const struct pm_protocol *protocol; ///< (C)
@@ -62,8 +74,11 @@ struct pm_migration {
 	enum pm_migration_state state;	   ///< the next step
 	enum pm_status status;		   ///< why it failed
 	enum pm_migrate_reason reason;
+	struct pm_batch *batch;		   ///< (C) that it is one of; NULL: alone
 	/* What the steps have done, and their undoing needs. */
 	bool isolated, locked_from, locked_to, unmapped;
+	bool frozen;			   ///< the source has no reference left, and gets none
+	bool anon_kept;			   ///< `anon` has a reference of ours; otherwise the batch has
 	bool stepped;			   ///< (C) by pm_migration_step(): what would have to wait is not taken
 	bool dirty;			   ///< an entry was dirty when it was unmapped
 	bool mlocked;			   ///< an area that mapped it was mlocked then
@@ -98,5 +113,9 @@ static inline bool pm_migration_over(const struct pm_migration *mig)
 
 /// Undoes everything, as if a step had failed with this status.
 void pm_migration_cancel(struct pm_call *call, struct pm_migration *mig, enum pm_status status, enum pm_migrate_reason reason);
+
+/// The family of the batch's anon_vma is locked for reading, or not any more. Nothing that sleeps may come in between. `batch` NULL: nothing is locked.
+void pm_batch_lock(struct pm_call *call, struct pm_batch *batch);
+void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch);
 
 #endif

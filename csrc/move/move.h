@@ -8,7 +8,7 @@
 enum { PM_OBJECT_MIGRATION = 17 };
 
 /// Attempts a folio gets (REFERENCE section 2): in batches that never sleep, then one by one.
-enum { PM_BATCH_FRAMES = 512, PM_ASYNC_TRIES = 10, PM_BATCH_TRIES = 3, PM_SINGLE_TRIES = 7 };
+enum { PM_ASYNC_TRIES = 10, PM_BATCH_TRIES = 3, PM_SINGLE_TRIES = 7 };
 
 struct pm_move {
 	struct pm_pool steppers; ///< struct pm_stepper

@@ -17,9 +17,10 @@ static enum pm_status take_over(struct pm_page *from, struct pm_page *to, uint32
 	if (frozen) {
 		if (!pm_page_freeze(from, expected))
 			return PM_ERR_AGAIN;
-		pm_page_unfreeze(from, expected - moving);
+		PM_ASSERT_SLOW(expected == moving + 1);
 	}
-	(void)atomic_fetch_add(&to->counts, moving * PM_ONE_REF);
+	if (moving)
+		(void)atomic_fetch_add(&to->counts, moving * PM_ONE_REF);
 	return PM_OK;
 }
 

@@ -9,7 +9,7 @@ uint32_t pm_switch_expected(const struct pm_page *page, uint32_t extra);
 
 /// Gives what `from` is to `to`: its place in the caches with the caches' references, its private data with that reference, its owner and index. Both
 /// frames are locked. With `frozen` only if `from` has no reference beyond those and isolation's, and the caches' references go with
-/// their place; without it `from` keeps a reference for each cache, which is the caller's then.
+/// their place: `from` has none afterwards, isolation's is the caller's to give back (pm_page_unfreeze). Without `frozen` it keeps one for each cache, which is the caller's then.
 /// PM_ERR_BEYOND: `from` is not in its place any more (truncated). PM_ERR_AGAIN: somebody else has a reference.
 enum pm_status pm_switch(struct pm_call *call, struct pm_pfn from, struct pm_pfn to, bool frozen);
 
