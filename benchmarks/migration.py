@@ -2,15 +2,16 @@
 
 One run, one table; docs/PROTOCOLS.md says what it shows. All pages are 4 KiB with contents.
 
-- page: CPU time a moved page (batches of 512, mode SYNC, all in one call), beside a copy of the same list of pages with stores
-  past the cache, and with memcpy, right after each move; one mapping, 8 more across forks, pages of a file with buffers.
-- kernel: system time for each page that writing /proc/sys/vm/compact_memory moves in memory with a hole at every other page,
-  by pgmigrate_success of /proc/vmstat. Needs root; skipped elsewhere.
+- page: CPU time a moved page (mode SYNC, all in one call), beside a copy of the same list of pages with stores past
+  the cache, and with memcpy, right after each move; one mapping, 8 more across forks, pages of a file with buffers.
+- kernel: system time for each page that writing /proc/sys/vm/compact_memory moves in memory with a hole at every other
+  page, by pgmigrate_success of /proc/vmstat. Needs root; skipped elsewhere.
 - movers: pages a second by wall time, one thread and two (each with pages of its own).
-- stall: an accessor reads random pages while another thread moves all of them again and again. An access that took a microsecond or
-  more met a page on its way (or lost its processor): median, 99th percentile and worst of those.
+- stall: an accessor reads random pages while another thread moves all of them again and again. An access that took a
+  microsecond or more met a page on its way (or lost its processor): median, 99th percentile and worst of those.
 - bystander: an access to pages that do not move, while others do, beside the same access alone.
-- swap slots, failures by reason with swap full, absent, and pins on 1 % of the pages; pages written out to move 4,096 dirty file pages.
+- swap slots, failures by reason with swap full, absent, and pins on 1 % of the pages; pages written out to move 4,096
+  dirty file pages.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def measure_threads(driver: Driver, rounds: int) -> None:
             one.append(driver.send(f"movers {number} 1 4"))
             two.append(driver.send(f"movers {number} 2 4"))
             scaled.append(two[-1] / one[-1])
-            stalls.append(driver.numbers(f"stall {number} 40"))
+            stalls.append(driver.numbers(f"stall {number} 200"))
             bystander = driver.numbers(f"bystander {number} 40")
             slowed.append(bystander[1] / bystander[0])
         p50, p99, worst = (median(one[i] for one in stalls) for i in range(3))

@@ -120,9 +120,19 @@ class Destination:
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.zone, self.below, self.above, self.frames)) > 1:
             raise ArgumentError("a destination is one of zone, below, above and frames")
+        for name in ("zone", "below", "above"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1 << 64:
+                raise ArgumentError(f"{name}={value} is no number of a zone or frame")
+
+    def check_number(self, n: int) -> None:
+        """Refuses to be where n frames move to, if that is not as many as are given."""
+        if self.frames is not None and len(self.frames) != n:
+            raise ArgumentError(f"{n} frames move, and {len(self.frames)} are given to move to")
 
     def fill(self, raw: Any, n: int) -> Any:
         """Fills a `struct pm_destination` for n frames; returns what has to stay alive with it."""
+        self.check_number(n)
         raw.kind = lib.PM_DEST_ANY
         for kind, value in (
             (lib.PM_DEST_ZONE, self.zone),
@@ -133,8 +143,6 @@ class Destination:
                 raw.kind, raw.value = kind, value
         if self.frames is None:
             return None
-        if len(self.frames) != n:
-            raise ArgumentError(f"{n} frames move, and {len(self.frames)} are given to move to")
         frames = as_u64(self.frames)
         pointer = u64_pointer(frames)
         raw.kind, raw.frames = lib.PM_DEST_GIVEN, pointer
@@ -232,6 +240,7 @@ def migrate(
     where = machine_of(machine)
     frames = as_u64(pfns)
     to = Destination() if destination is None else destination
+    to.check_number(frames.size)
     number, how = choose("protocol", protocol, _PROTOCOL), choose("mode", mode, _MODES)
     status = np.full(frames.size, lib.PM_ERR_INTR, dtype=np.int32)
     reason = np.full(frames.size, lib.PM_WHY_CANCELLED, dtype=np.uint32)
@@ -241,7 +250,7 @@ def migrate(
         raw = _new("struct pm_migrate_request *")
         some = np.ascontiguousarray(frames[left])
         pointer = u64_pointer(some)
-        picked = to if to.frames is None else Destination(frames=tuple(np.asarray(to.frames, dtype=np.uint64)[left]))
+        picked = to if to.frames is None else Destination(frames=tuple(as_u64(to.frames)[left]))
         alive = picked.fill(raw.destination, some.size)
         raw.pfns, raw.n, raw.mode, raw.protocol = pointer, some.size, how, number
         raw.flags = lib.PM_MIGRATE_TOUCH if touch else 0
