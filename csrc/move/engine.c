@@ -35,6 +35,9 @@ enum { PM_PREFETCH_AHEAD = 6 };
 /// For how many frames a family of anon_vmas is locked at a time: who forks or unmaps waits no longer than that.
 enum { PM_LOCK_FRAMES = 16 };
 
+/// Frames of a batch while others wait for its pages.
+enum { PM_SHORT_BATCH = 32 };
+
 static void prefetch(const struct job *job, size_t i)
 {
 	uint64_t pfn = i < job->n ? job->request->pfns[job->first + i] : UINT64_MAX;
@@ -131,7 +134,7 @@ static void begin_batch(struct job *job)
 	size_t i, n = 0;
 
 	batch->anon = NULL;
-	batch->locked = false;
+	batch->locked = batch->waited_for = false;
 	batch->nr_fresh = batch->nr_empty = 0;
 	for (i = 0; i < job->n; i++)
 		n += !job->tries[i] || worth_retrying(job, i);
@@ -307,7 +310,10 @@ static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_requ
 	for (; job.first < request->n && !status; job.first += job.n) {
 		size_t i;
 
-		job.n = request->n - job.first < room ? request->n - job.first : room;
+		/* Whoever meets a page of a batch waits for much of it: where somebody did, the next one is short. */
+		job.n = job.batch && job.batch->waited_for && room > PM_SHORT_BATCH ? PM_SHORT_BATCH : room;
+		if (job.n > request->n - job.first)
+			job.n = request->n - job.first;
 		job.results = results + job.first;
 		for (i = 0; i < job.n; i++)
 			job.tries[i] = 0;

@@ -281,8 +281,8 @@ static void free_frozen(struct pm_migration *mig)
 	struct pm_page *page = source(mig);
 	uint32_t before = atomic_exchange(&page->flags, 0);
 
-	if (before & PM_PG_WAITERS)
-		(void)pm_wake_all(mig->call->waits, pm_page_key(mig->from));
+	if ((before & PM_PG_WAITERS) && pm_wake_all(mig->call->waits, pm_page_key(mig->from)) && mig->batch)
+		mig->batch->waited_for = true;
 	pm_page_set_mapping(page, 0);
 	mig->locked_from = false;
 	if (mig->batch)

@@ -58,6 +58,7 @@ enum { PM_BATCH_FRAMES = 512 };
 struct pm_batch {
 	struct pm_anon *anon;	///< with a reference; NULL: not yet
 	bool locked;		///< its family is locked for reading
+	bool waited_for;	///< somebody was asleep until one of the pages had moved
 	size_t nr_fresh;	///< destinations that were allocated and are not used yet
 	size_t nr_empty;	///< sources that are to be freed
 	uint64_t fresh[PM_BATCH_FRAMES];

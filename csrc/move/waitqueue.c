@@ -9,12 +9,16 @@ static enum pm_status unmap(struct pm_migration *mig)
 
 static void remap(struct pm_migration *mig, struct pm_pfn target)
 {
+	uint32_t woken = 0;
+
 	pm_block_remap(mig, target);
 	/* Every entry is replaced: who queued under a table's lock before that is woken, and who comes later finds the new entry. */
 	if (mig->anon)
-		(void)pm_wake_all(mig->call->waits, pm_wait_key(atomic_load_explicit(&mig->anon->root, memory_order_acquire)));
+		woken = pm_wake_all(mig->call->waits, pm_wait_key(atomic_load_explicit(&mig->anon->root, memory_order_acquire)));
 	else if (mig->mapping)
-		(void)pm_wake_all(mig->call->waits, pm_wait_key(mig->mapping));
+		woken = pm_wake_all(mig->call->waits, pm_wait_key(mig->mapping));
+	if (woken && mig->batch)
+		mig->batch->waited_for = true;
 }
 
 const struct pm_protocol pm_protocol_waitqueue = {
