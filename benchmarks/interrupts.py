@@ -239,7 +239,7 @@ def measure(name: str, rounds: int, rng: random.Random) -> list[float]:
 
 
 @click.command()
-@click.option("--rounds", default=80, show_default=True, help="Interruptions of each scenario.")
+@click.option("--rounds", default=84, show_default=True, help="Interruptions of each scenario.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--only", type=click.Choice(sorted(SCENARIOS)), multiple=True, help="Only these scenarios.")
 def main(rounds: int, seed: int, only: tuple[str, ...]) -> None:
@@ -251,7 +251,9 @@ def main(rounds: int, seed: int, only: tuple[str, ...]) -> None:
     def quantile(values: list[float], q: float) -> float:
         return values[min(len(values) - 1, int(q * len(values)))]
 
-    rows = [[name, quantile(v, 0.5), quantile(v, 0.99), v[-1]] for name, v in times.items()]
+    rows: list[list[str | float | None]] = [
+        [name, quantile(v, 0.5), quantile(v, 0.99), v[-1]] for name, v in times.items()
+    ]
     table(f"from SIGINT to KeyboardInterrupt, ms, {rounds} each", ["call", "median", "p99", "worst"], rows)
     everything = sorted(t for values in times.values() for t in values)
     figure("interrupt.count", len(everything), "interruptions")

@@ -26,16 +26,18 @@ PAGEBLOCK_DTYPE = np.dtype(
 
 
 class Table:
-    """Owner of a view: numpy keeps it as the array's base, and it keeps the machine."""
+    """Owner of a view: numpy keeps it as the array's base, and it keeps what the memory belongs to."""
 
-    def __init__(self, handle: Any, address: Any, length: int, dtype: np.dtype[Any]) -> None:
-        self._handle = handle
+    def __init__(
+        self, keeper: object, address: Any, length: int, dtype: np.dtype[Any], *, writable: bool = False
+    ) -> None:
+        self._keeper = keeper
         self.__array_interface__ = {
             "version": 3,
             "shape": (length,),
             "typestr": dtype.str,
             "descr": dtype.descr,
-            "data": (int(ffi.cast("uintptr_t", address)), True),
+            "data": (int(ffi.cast("uintptr_t", address)), not writable),
         }
 
 

@@ -16,12 +16,19 @@ from pathlib import Path
 
 import cffi
 
-# What the binding adds to the core, which calls no clock.
-OWN_DECLARATIONS = "uint64_t pm_binding_monotonic_ns(void *context);"
-OWN_SOURCE = """
+# What the binding adds to the core: see the comments in the source. The last two are called through ctypes, which keeps
+# the interpreter's lock; cffi needs their addresses only.
+OWN_DECLARATIONS = """
+uint64_t pm_binding_monotonic_ns(void *context);
+void *pm_binding_own(void *machine);
+void *pm_binding_show(void *owner, uint64_t pin);
+"""
+OWN_SOURCE = r"""
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
-/* Nanoseconds of the host's monotonic clock: for struct pm_memory_options.now_ns. */
+/* Nanoseconds of the host's monotonic clock: for struct pm_memory_options.now_ns. The core itself calls no clock. */
 static uint64_t pm_binding_monotonic_ns(void *context)
 {
 	struct timespec now;
@@ -29,6 +36,79 @@ static uint64_t pm_binding_monotonic_ns(void *context)
 	(void)context;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+#define PM_BINDING_OWNER "pymigrate.machine"
+#define PM_BINDING_VIEW "pymigrate.view"
+
+/* A child of fork(2) ends nothing of its parent's: a lock may be held by a thread that the child does not have. */
+static int pm_binding_is_ours(PyObject *owner)
+{
+	return PyCapsule_GetContext(owner) == (void *)(uintptr_t)getpid();
+}
+
+static void pm_binding_owner_gone(PyObject *owner)
+{
+	struct pm_machine *machine = PyCapsule_GetPointer(owner, PM_BINDING_OWNER);
+
+	if (!pm_binding_is_ours(owner))
+		return;
+	Py_BEGIN_ALLOW_THREADS
+	pm_machine_destroy(machine);
+	Py_END_ALLOW_THREADS
+}
+
+/* A capsule that destroys a machine with its last reference: its destructor runs when nothing refers to it any more. */
+/* The garbage collector would call a finalizer while others in the same cycle can still use the machine. */
+static void *pm_binding_own(void *machine)
+{
+	PyObject *owner = PyCapsule_New(machine, PM_BINDING_OWNER, pm_binding_owner_gone);
+
+	if (owner)
+		PyCapsule_SetContext(owner, (void *)(uintptr_t)getpid());
+	return owner;
+}
+
+struct pm_binding_view {
+	PyObject *owner;
+	uint64_t pin;
+};
+
+static void pm_binding_view_gone(PyObject *capsule)
+{
+	struct pm_binding_view *view = PyCapsule_GetPointer(capsule, PM_BINDING_VIEW);
+	struct pm_machine *machine = PyCapsule_GetPointer(view->owner, PM_BINDING_OWNER);
+
+	if (pm_binding_is_ours(view->owner)) {
+		enum pm_status status;
+
+		Py_BEGIN_ALLOW_THREADS
+		/* Does not wait: a window is never the target of a transfer. Every machine has a CPU 0. */
+		/* A closed machine refuses it, and gives all pins back when it ends. */
+		status = pm_unpin(machine, 0, view->pin);
+		Py_END_ALLOW_THREADS
+		(void)status;
+	}
+	Py_DECREF(view->owner);
+	free(view);
+}
+
+/* A capsule that keeps a machine, and gives a pin back with its last reference. */
+static void *pm_binding_show(void *owner, uint64_t pin)
+{
+	struct pm_binding_view *view = malloc(sizeof(*view));
+	PyObject *capsule;
+
+	if (!view)
+		return PyErr_NoMemory();
+	view->owner = (PyObject *)owner;
+	view->pin = pin;
+	capsule = PyCapsule_New(view, PM_BINDING_VIEW, pm_binding_view_gone);
+	if (capsule)
+		Py_INCREF(view->owner);
+	else
+		free(view);
+	return capsule;
 }
 """
 

@@ -1,13 +1,15 @@
 """The life of a machine: its handle, the CPU of a thread, closing, fork(2), and the end of the interpreter.
 
 Who holds the core's `struct pm_machine *` (this object, a call in another thread, a view) keeps the machine alive; it
-is destroyed when the last of them is gone. A child of fork(2) destroys nothing: a lock in there may be held by a thread
-that the child does not have.
+is destroyed when the last of them is gone, and not before. A child of fork(2) destroys nothing: a lock in
+there may be held by a thread that the child does not have.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
+import functools
 import itertools
 import operator
 import os
@@ -29,31 +31,42 @@ _turns = itertools.count()
 _INTR: int = lib.PM_ERR_INTR
 
 _open_machines: weakref.WeakSet[MachineLife] = weakref.WeakSet()
-# Every handle that will be destroyed some day, of closed machines too.
-_handles: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_own = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p)(
+    int(ffi.cast("uintptr_t", ffi.addressof(lib, "pm_binding_own")))
+)
 
 
-def own_handle(raw: Any) -> Any:
-    """Returns a `struct pm_machine *` that destroys the machine when its last user is gone."""
-    handle = ffi.gc(raw, lib.pm_machine_destroy)
-    _handles[id(handle)] = handle
-    return handle
+def _keep(core: object, pointer: Any) -> None:
+    """Destructor of a pointer: it has nothing to do but to hold `core` as long as the pointer is there."""
+
+
+def own_handle(raw: Any) -> tuple[object, Any]:
+    """Returns what owns a new machine, and a `struct pm_machine *` that holds it.
+
+    The owner is a capsule of the binding, which destroys the machine when its last reference goes. The pointer holds it
+    by a destructor, and the garbage collector calls destructors in a cycle in any order: who lets others see the
+    machine's memory (a view) holds the owner itself.
+    """
+    core = _own(int(ffi.cast("uintptr_t", raw)))
+    return core, ffi.gc(raw, functools.partial(_keep, core))
 
 
 class MachineLife:
     """Base of `Machine`: what does not depend on what a machine is for."""
 
-    __slots__ = ("__weakref__", "_forked", "_handle", "nr_cpus", "nr_frames", "nr_zones")
+    __slots__ = ("__weakref__", "_core", "_forked", "_handle", "nr_cpus", "nr_frames", "nr_zones")
 
     nr_cpus: int
     nr_frames: int
     nr_zones: int
 
     def __init__(self) -> None:
+        self._core: object = None
         self._handle: Any = None
         self._forked = False
 
-    def _begin(self, handle: Any) -> None:
+    def _begin(self, core: object, handle: Any) -> None:
+        self._core = core
         self.nr_cpus = lib.pm_nr_cpus(handle)
         self.nr_zones = lib.pm_nr_zones(handle)
         self.nr_frames = lib.pm_nr_frames(handle)
@@ -72,7 +85,7 @@ class MachineLife:
         try:
             lib.pm_machine_shut(handle)
         finally:
-            self._handle = None
+            self._handle = self._core = None
 
     @property
     def closed(self) -> bool:
@@ -121,6 +134,12 @@ class MachineLife:
         if handle is None:
             raise self._closed_error()
         return handle
+
+    def _open_core(self) -> object:
+        core = self._core
+        if core is None:
+            raise self._closed_error()
+        return core
 
     def _this_cpu(self) -> int:
         number = _thread_number_get(-1)
@@ -184,9 +203,7 @@ def _close_in_child() -> None:
     """After fork(2) a lock may be held by a thread that the child does not have: its machines are closed, not ended."""
     for machine in list(_open_machines):
         machine._forked = machine._handle is not None
-        machine._handle = None
-    for handle in list(_handles.values()):
-        ffi.gc(handle, None)
+        machine._handle = machine._core = None
 
 
 def _close_at_exit() -> None:

@@ -46,7 +46,7 @@ _KINDS = {
 }
 _KIND_NAMES: dict[int, FileKind] = {number: name for name, number in _KINDS.items()}  # type: ignore[misc]
 _INTR: int = lib.PM_ERR_INTR
-_READ_CHUNK = 1 << 24
+_CHUNK = 1 << 24  # bytes that are moved at once
 _REST = 1 << 44  # bytes: more than the largest file has
 _MEANINGS: dict[int, tuple[type[PymigrateError], str]] = {
     lib.PM_ERR_LIMIT: (ArgumentError, "beyond what the file can grow to"),
@@ -148,7 +148,7 @@ class File(Closeable):
         parts: list[bytes] = []
         left = n
         while True:
-            part = min(_READ_CHUNK, left)
+            part = min(_CHUNK, left)
             target = _new("char[]", part)
             done = self._transfer(lib.pm_file_read, offset + n - left, target, part)
             parts.append(bytes(ffi.buffer(target, done)))
@@ -258,13 +258,14 @@ class File(Closeable):
             raise _error(status)
 
     def _transfer(self, function: Any, offset: int, pointer: Any, n: int) -> int:
-        """A buffered transfer, carried on where it came back for signals. Returns the bytes done."""
-        machine, done, at, status = self._machine, _new("size_t *"), 0, _INTR
+        """A buffered transfer, in pieces after each of which signals are heard. Returns the bytes done."""
+        machine, done, at, part, status = self._machine, _new("size_t *"), 0, 0, _INTR
         cpu = machine._this_cpu()
-        while status == _INTR:
+        while status == _INTR or (not status and done[0] == part and at < n):
             try:
+                part = min(n - at, _CHUNK)
                 bytes_ = ffi.NULL if pointer is None else pointer + at
-                status = function(machine._handle, cpu, self._handle, offset + at, bytes_, n - at, done)
+                status = function(machine._handle, cpu, self._handle, offset + at, bytes_, part, done)
             except (TypeError, OverflowError) as error:
                 raise machine._bad_call(error) from None
             at += done[0]

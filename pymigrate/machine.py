@@ -107,11 +107,11 @@ class Machine(OwnedMemory):
                 if status != lib.PM_ERR_LIMIT
                 else ArgumentError("a machine may have at most 2^32 - 16 frames", status=status)
             )
-        handle = own_handle(out[0])
+        core, handle = own_handle(out[0])
         if memory is not None:
             memory.enable(handle)
         self.memory = memory
-        self._begin(handle)
+        self._begin(core, handle)
 
     @classmethod
     def from_size(
@@ -446,15 +446,15 @@ class Machine(OwnedMemory):
         2: per-CPU, 3: used), 0 elsewhere; a free block of the pageblock order or more is in `pageblock_table` instead.
         Others may write to it at any time.
         """
-        handle = self._open()
-        return np.asarray(Table(handle, lib.pm_frame_table(handle), self.nr_frames, FRAME_DTYPE))
+        core, handle = self._open_core(), self._open()
+        return np.asarray(Table(core, lib.pm_frame_table(handle), self.nr_frames, FRAME_DTYPE))
 
     @property
     def pageblock_table(self) -> npt.NDArray[np.void]:
         """The pageblock table itself, read-only: one entry for each 512 frames, fields as in csrc/phys/frame.h."""
-        handle = self._open()
+        core, handle = self._open_core(), self._open()
         length = -(-self.nr_frames // int(lib.PM_PAGEBLOCK_NR_PAGES))
-        return np.asarray(Table(handle, lib.pm_pageblock_table(handle), length, PAGEBLOCK_DTYPE))
+        return np.asarray(Table(core, lib.pm_pageblock_table(handle), length, PAGEBLOCK_DTYPE))
 
     def frame_states(self, start: int = 0, n: int | None = None) -> npt.NDArray[np.uint8]:
         """Says where each of `n` frames from `start` is (None: up to the last).

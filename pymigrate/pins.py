@@ -20,10 +20,13 @@ b'hello'
 
 from __future__ import annotations
 
-import functools
+import ctypes
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
+
+from pymigrate._arrays import Table
 from pymigrate._core import ffi, lib
 from pymigrate._named import Named
 from pymigrate.errors import HandleError
@@ -105,11 +108,10 @@ class Transfer(Named):
         self._machine._wait(lib.pm_direct_wait, self._machine._this_cpu(), self._handle)
 
 
-def _give_back(machine: Machine, core: Any, pin: int, _bytes: Any) -> None:
-    """Runs when the last view of a page is gone. `core` keeps the arena until then."""
-    if machine._handle is not None:
-        # A window is never the target of a transfer, so this does not wait. After a close nothing is to be given back.
-        lib.pm_unpin(core, machine._this_cpu(), pin)
+_BYTE = np.dtype(np.uint8)
+_show = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.c_uint64)(
+    int(ffi.cast("uintptr_t", ffi.addressof(lib, "pm_binding_show")))
+)
 
 
 class Window:
@@ -122,10 +124,10 @@ class Window:
     __slots__ = ("__weakref__", "_view")
 
     def __init__(self, machine: Machine, pin: int, address: Any, write: bool) -> None:
-        release = functools.partial(_give_back, machine, machine._open(), pin)
-        page = ffi.gc(ffi.cast("char *", address), release)
-        view = memoryview(ffi.buffer(page, _PAGE_SIZE))
-        self._view: memoryview | None = view if write else view.toreadonly()
+        # Holds the machine, and gives the pin back with the last view.
+        keeper = _show(machine._open_core(), pin)
+        page: Any = np.asarray(Table(keeper, address, _PAGE_SIZE, _BYTE, writable=write))
+        self._view: memoryview | None = memoryview(page)
 
     @property
     def view(self) -> memoryview:

@@ -38,11 +38,10 @@ static inline int64_t space_pieces(struct pm_machine *m)
 	const struct pm_pool *pools[] = { &m->virt->spaces, &m->virt->anons, &m->virt->pins, &m->virt->owners, &m->back->files, &m->back->devices, &m->back->transfers };
 	int64_t pieces = pm_host_pieces(m);
 	unsigned int i;
-	uint32_t c;
 
 	for (i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
-		for (c = 0; c < PM_POOL_CHUNKS; c++)
-			pieces -= atomic_load(&pools[i]->chunk[c]) != NULL;
+		if (pools[i]->nr_made)
+			pieces -= (pools[i]->nr_made >> PM_POOL_CHUNK_SHIFT) + 1;
 	return pieces;
 }
 

@@ -192,21 +192,28 @@ static void shared_anonymous_memory(void)
 	space_rig_end(&rig);
 }
 
+/// A file of `pages` pages on a device of its own.
+static uint64_t disk_file(struct pm_machine *m, uint64_t pages, uint64_t *ret_device)
+{
+	struct pm_file_options on_disk = { .fs = PM_FS_COMMON, .size = pages * PAGE };
+	struct pm_device_options disk;
+	uint64_t file = 0;
+
+	pm_device_options_default(&disk);
+	disk.nr_blocks = 64;
+	REQUIRE(pm_device_create(m, &disk, ret_device) == PM_OK);
+	on_disk.device = *ret_device;
+	REQUIRE(pm_file_create(m, &on_disk, &file) == PM_OK);
+	return file;
+}
+
 /// A clean page of a shared map is written again: the file is told.
 static void write_notify(void)
 {
 	struct space_rig rig = begin();
-	struct pm_file_options on_disk = { .fs = PM_FS_COMMON, .size = 4 * PAGE };
-	struct pm_device_options disk;
-	uint64_t space = space_make(rig.m), device, at;
+	uint64_t device, file = disk_file(rig.m, 4, &device), space = space_make(rig.m), at;
 	struct pm_file_info info;
 
-	pm_device_options_default(&disk);
-	disk.nr_blocks = 64;
-	REQUIRE(pm_device_create(rig.m, &disk, &device) == PM_OK);
-	on_disk.device = device;
-	uint64_t file;
-	REQUIRE(pm_file_create(rig.m, &on_disk, &file) == PM_OK);
 	at = space_map_at(rig.m, space, 0, 4, RW, PM_MAP_SHARED, file);
 	CHECK_EQ(space_get(rig.m, space, at), 0);
 	CHECK_EQ(space_pte(rig.m, space, at).writable, 0);
@@ -220,9 +227,13 @@ static void write_notify(void)
 	CHECK_EQ(space_pte(rig.m, space, at).writable, 0);
 	space_put(rig.m, space, at, 2);
 	CHECK_EQ(space_counters(rig.m).fault_notify, 2);
+	/* Written without having been read: the file is told by the same fault. */
+	space_put(rig.m, space, at + 2 * PAGE, 3);
+	REQUIRE(pm_file_info(rig.m, 0, file, &info) == PM_OK);
+	CHECK_EQ(info.nr_dirty, 2);
 	space_exit(rig.m, space);
 	REQUIRE(pm_file_info(rig.m, 0, file, &info) == PM_OK);
-	CHECK_EQ(info.nr_dirty, 1);
+	CHECK_EQ(info.nr_dirty, 2);
 	space_file_close(rig.m, file);
 	CHECK_EQ(pm_device_destroy(rig.m, device), PM_OK);
 	space_rig_end(&rig);
@@ -293,7 +304,7 @@ static void mlocked_pages_stay(void)
 static void locked_twice_is_locked_until_both_let_go(void)
 {
 	struct space_rig rig = begin();
-	uint64_t file = space_ram_file(rig.m, 4), a = space_make(rig.m), b = space_make(rig.m), at_a, at_b, freed;
+	uint64_t device, file = disk_file(rig.m, 4, &device), a = space_make(rig.m), b = space_make(rig.m), at_a, at_b, freed;
 
 	at_a = space_map_at(rig.m, a, 0, 4, RO, PM_MAP_SHARED | PM_MAP_LOCKED, file);
 	at_b = space_map_at(rig.m, b, 0, 4, RO, PM_MAP_SHARED, file);
@@ -306,7 +317,11 @@ static void locked_twice_is_locked_until_both_let_go(void)
 	CHECK_EQ(space_info(rig.m, a).present, 4);
 	CHECK(rig_valid(rig.m));
 	space_exit(rig.m, a);
+	/* Nobody locks them any more. */
+	CHECK_EQ(pm_reclaim(rig.m, 0, 0, 10, &freed), PM_OK);
+	CHECK_EQ(freed, 4);
 	space_file_close(rig.m, file);
+	CHECK_EQ(pm_device_destroy(rig.m, device), PM_OK);
 	space_rig_end(&rig);
 }
 

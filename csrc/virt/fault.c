@@ -431,9 +431,14 @@ enum pm_status pm_populate(struct pm_call *call, struct pm_space *space, uint64_
 		status = pm_rwsem_read(call, &space->lock);
 		if (status)
 			break;
-		vma = pm_vma_find(space, addr);
-		if (!vma || vma->prot == PM_PROT_NONE) {
-			addr += PM_PAGE_SIZE;
+		/* Holes, and areas that nobody may read, are passed over as a whole: they may be terabytes. */
+		vma = pm_vma_first(space, addr, end);
+		if (!vma) {
+			addr = end;
+		} else if (pm_vma_start(vma) > addr) {
+			addr = pm_vma_start(vma);
+		} else if (vma->prot == PM_PROT_NONE) {
+			addr = pm_vma_end(vma);
 		} else {
 			write = (vma->prot & PM_PROT_WRITE) && !vma->shared;
 			if (is_there(space, addr, write))

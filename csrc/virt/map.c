@@ -39,7 +39,7 @@ static enum pm_status check_request(const struct pm_map_request *request)
 	if (!range_ok(request->flags & PM_MAP_FIXED ? request->addr : 0, request->length) || (request->offset & (PM_PAGE_SIZE - 1)) ||
 	    (request->flags & ~(uint32_t)PM_MAP_ALL) || (request->prot & ~(uint32_t)(PM_PROT_READ | PM_PROT_WRITE)) ||
 	    (!request->file && request->offset) || request->offset >> PM_PAGE_SHIFT > UINT32_MAX ||
-	    (request->offset + request->length) >> PM_PAGE_SHIFT > UINT32_MAX)
+	    (request->offset + request->length - 1) >> PM_PAGE_SHIFT > UINT32_MAX)
 		return PM_ERR_INVAL;
 	return PM_OK;
 }

@@ -386,6 +386,33 @@ def test_the_page_is_given_back_with_its_last_view(machine: Machine) -> None:
     assert machine.page_info(pfn).pins == {}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_garbage_collector_takes_a_machine_and_its_views_in_any_order(first: bool) -> None:
+    """All of it is one cycle, whose finalizers run in an order of their own: the machine outlives what can see it."""
+    seen: list[object] = []
+
+    class Last:
+        def __del__(self) -> None:
+            self.view[0] = 5
+            seen.extend([self.view[0], self.space.read(self.addr, 1), len(self.table), self.table["word"].sum() > 0])
+            self.machine.free(self.machine.alloc())
+
+    def make() -> None:
+        last = Last() if first else None
+        machine = Machine.from_size("8M", memory=MemoryOptions())
+        space = AddressSpace(machine)
+        addr = space.map(PAGE)
+        window = space.window(addr, write=True)
+        last = last or Last()
+        last.machine, last.space, last.addr, last.view = machine, space, addr, window.view
+        last.table = machine.frame_table
+        last.itself = last
+
+    make()
+    gc.collect()
+    assert seen == [5, b"\5", 2048, True]
+
+
 # ---- closed machines ----
 
 

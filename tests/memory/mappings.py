@@ -64,7 +64,7 @@ class Mappings(RuleBasedStateMachine):
 
     @initialize(
         target=spaces,
-        frames=st.sampled_from([140, 200, 320, 512]),
+        frames=st.sampled_from([72, 96, 160, 512]),
         tables=st.booleans(),
         guard=st.sampled_from(["epoch", "fence", "lock"]),
         swap_on_disk=st.booleans(),

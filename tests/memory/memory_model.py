@@ -87,11 +87,9 @@ class Slot:
             self.own = bytearray(self.content())
         return self.own
 
-    def held(self, write: bool) -> bytearray:
-        """The page that a pin or a window holds."""
-        if self.own is not None or self.file is None:
-            return self.make_own()
-        if self.shared or not write:
+    def held(self) -> bytearray:
+        """The page that a write goes to, and a window or a lasting pin holds: a private page is the space's own."""
+        if self.file is not None and self.shared:
             return self.file.page(self.index)
         return self.make_own()
 
@@ -175,7 +173,7 @@ class ModelSpace:
 
     def write(self, addr: int, data: bytes) -> None:
         for slot, at, part, done in self.parts(addr, len(data)):
-            slot.held(write=True)[at : at + part] = data[done : done + part]
+            slot.held()[at : at + part] = data[done : done + part]
 
     def write_limit(self, addr: int, n: int) -> int:
         """How much of a write stays in front of the ends of shared files."""

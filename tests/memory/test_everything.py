@@ -65,7 +65,9 @@ class Everything(Moving):
             self.learn_own(pair, vpn, 1)
             return multiple()
         assert why is None
-        held = (pin, model.slots[vpn].held(write), self.file_page(model, vpn))
+        # What a short pin for reading holds may stop being the space's page at the next write: it is only held.
+        page = bytearray() if kind == "short" and not write else model.slots[vpn].held()
+        held = (pin, page, self.file_page(model, vpn))
         self.held.append(pin)
         return held
 
@@ -92,7 +94,7 @@ class Everything(Moving):
             self.learn_own(pair, vpn, 1)
             return multiple()
         assert why is None
-        seen = (window, model.slots[vpn].held(write), self.file_page(model, vpn))
+        seen = (window, model.slots[vpn].held(), self.file_page(model, vpn))
         self.seen.append(seen)
         return seen
 
@@ -252,7 +254,7 @@ class Everything(Moving):
     @rule(
         swap=st.booleans(),
         direction=st.sampled_from(["read", "write", "both"]),
-        nth=st.integers(1, 6),
+        nth=st.sampled_from([1, 1, 1, 2, 5]),
         forever=st.booleans(),
     )
     def ail(self, swap: bool, direction: Any, nth: int, forever: bool) -> None:
@@ -309,8 +311,6 @@ class Everything(Moving):
         for pin in self.held:
             pin.unpin()
         self.balloon.close()
-        for file, model in self.open_files:
-            assert file.read(0, 1 << 40) == model.read(0, model.size)
         for space, wanted in self.live:
             for vpn, slot in sorted(wanted.slots.items()):
                 if wanted.why_not(vpn, write=False) is None:
@@ -318,7 +318,9 @@ class Everything(Moving):
                     # A page that was never touched may find no frame any more.
                     assert got == slot.content() or isinstance(got, OutOfMemoryError)
             space.exit()
-        for file, _ in self.open_files:
+        # With the spaces gone, and what they had locked, there is memory for the files.
+        for file, model in self.open_files:
+            assert file.read(0, 1 << 40) == model.read(0, model.size)
             file.close()
 
     def compare_with_start(self) -> None:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 import pymigrate
-from pymigrate import CorruptionError, FrameError, OutOfMemoryError, PymigrateError, RecordingError
+from pymigrate import (
+    AddressError,
+    BusyError,
+    ClosedError,
+    CorruptionError,
+    DeviceError,
+    FrameError,
+    HandleError,
+    OutOfMemoryError,
+    PymigrateError,
+    RecordingError,
+    StateError,
+    SwapError,
+)
 from pymigrate._core import lib
-from pymigrate.errors import ArgumentError, check
+from pymigrate.errors import ArgumentError, check, error_of
 
 STATUSES = {name: getattr(lib, name) for name in dir(lib) if name.startswith("PM_ERR_")}
 
@@ -43,12 +58,46 @@ def test_every_status_has_an_exception_that_keeps_it(name: str) -> None:
         ("PM_ERR_CORRUPT", CorruptionError, PymigrateError),
         ("PM_ERR_INVAL", ArgumentError, ValueError),
         ("PM_ERR_FLAGS", ArgumentError, ValueError),
+        ("PM_ERR_OWNED", FrameError, ValueError),
+        ("PM_ERR_PINNED", FrameError, ValueError),
+        ("PM_ERR_BUSY", BusyError, ValueError),
+        ("PM_ERR_AGAIN", BusyError, ValueError),
+        ("PM_ERR_INTR", BusyError, ValueError),
+        ("PM_ERR_CLOSED", ClosedError, ValueError),
+        ("PM_ERR_HANDLE", HandleError, ValueError),
+        ("PM_ERR_STATE", StateError, RuntimeError),
+        ("PM_ERR_NO_CONTENTS", StateError, RuntimeError),
+        ("PM_ERR_FAULT", AddressError, ValueError),
+        ("PM_ERR_ACCESS", AddressError, ValueError),
+        ("PM_ERR_BEYOND", AddressError, ValueError),
+        ("PM_ERR_IO", DeviceError, OSError),
+        ("PM_ERR_NO_SWAP", SwapError, RuntimeError),
     ],
 )
 def test_statuses_are_caught_by_meaning(name: str, kind: type[PymigrateError], builtin: type[Exception]) -> None:
     with pytest.raises(kind) as caught:
         check(STATUSES[name])
     assert isinstance(caught.value, builtin)
+
+
+def test_the_table_of_meanings_is_whole() -> None:
+    """A new status must be given a meaning of its own: none falls through to that of a bad argument."""
+    fallback = {name for name in STATUSES if type(error_of(STATUSES[name])) is ArgumentError}
+    assert fallback == {"PM_ERR_INVAL", "PM_ERR_FLAGS"}
+
+
+def test_a_failed_transfer_is_an_os_error_with_a_number() -> None:
+    error = error_of(lib.PM_ERR_IO, done=4096)
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EIO
+    assert str(error) == "a transfer failed (done=4096)"
+    assert error.details["done"] == 4096
+
+
+def test_an_address_is_shown_as_one() -> None:
+    error = error_of(lib.PM_ERR_FAULT, addr=0x1234)
+    assert "addr=0x1234" in str(error)
+    assert dict(error.details) == {"addr": 0x1234}
 
 
 def test_out_of_memory_tells_which_of_the_reasons() -> None:
