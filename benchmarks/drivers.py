@@ -66,7 +66,11 @@ class Driver:
         return self.send(f"{r.name} {r.threads} {r.size_bytes} {r.order} {r.rounds} {int(r.batch)}")
 
     def send(self, line: str) -> float:
-        """Sends one line and returns the number that the driver answers.
+        """Sends one line and returns the first number that the driver answers. Raises as `numbers`."""
+        return self.numbers(line)[0]
+
+    def numbers(self, line: str) -> list[float]:
+        """Sends one line and returns all numbers that the driver answers.
 
         Raises:
             RuntimeError: The driver ended; it has said why on standard error.
@@ -78,7 +82,7 @@ class Driver:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"the benchmark driver ended at {line!r}")
-        return float(answer)
+        return [float(word) for word in answer.split()]
 
     def resident_bytes(self) -> int:
         """Returns what the process has in memory now."""

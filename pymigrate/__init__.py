@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pymigrate.layout import Settings, Zone
     from pymigrate.machine import Machine
     from pymigrate.memory import MemoryOptions
+    from pymigrate.migration import Destination, Migration, MigrationResult, migrate
     from pymigrate.owners import Owner
     from pymigrate.pins import Pin, Transfer, Window
     from pymigrate.recording import Recording
@@ -54,6 +55,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "CorruptionError",
+    "Destination",
     "DeviceError",
     "File",
     "FrameError",
@@ -63,6 +65,8 @@ __all__ = [
     "Machine",
     "MemoryOptions",
     "MigrateType",
+    "Migration",
+    "MigrationResult",
     "ModeResult",
     "OutOfMemoryError",
     "Owner",
@@ -82,6 +86,7 @@ __all__ = [
     "Zone",
     "ZoneKind",
     "__version__",
+    "migrate",
     "replay",
 ]
 
@@ -94,6 +99,7 @@ _LAZY: dict[str, str] = {
     "File": "pymigrate.files",
     "Machine": "pymigrate.machine",
     "MemoryOptions": "pymigrate.memory",
+    **dict.fromkeys(("Destination", "Migration", "MigrationResult", "migrate"), "pymigrate.migration"),
     "Owner": "pymigrate.owners",
     **dict.fromkeys(("Pin", "Transfer", "Window"), "pymigrate.pins"),
     **dict.fromkeys(("AddressSpace", "Prot"), "pymigrate.space"),

@@ -87,6 +87,9 @@ static void destroy_memory(struct pm_machine *m) PM_NO_TSA
 	struct pm_call call = { .m = m, .waits = &m->virt->waits };
 	uint32_t i;
 
+	/* Migrations that were left half way go back while everything is still there. */
+	if (m->move_destroy)
+		m->move_destroy(m);
 	/* Transfers first: nothing else may go while one could still end. */
 	for (i = 1; i <= m->back->devices.nr_made; i++)
 		if (device_at(m->back, i))

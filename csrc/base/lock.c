@@ -42,18 +42,19 @@ static uint32_t *held_ranks(void)
 
 bool pm_rank_may_take(uint32_t rank)
 {
-	return rank != 0 && (*held_ranks() >> rank) == 0;
+	return rank == PM_RANK_NONE || (*held_ranks() >> rank) == 0;
 }
 
 void pm_rank_push(uint32_t rank)
 {
 	PM_ASSERT(pm_rank_may_take(rank));
-	*held_ranks() |= 1u << rank;
+	if (rank != PM_RANK_NONE)
+		*held_ranks() |= 1u << rank;
 }
 
 void pm_rank_pop(uint32_t rank)
 {
-	PM_ASSERT(*held_ranks() & (1u << rank));
+	PM_ASSERT(rank == PM_RANK_NONE || *held_ranks() & (1u << rank));
 	*held_ranks() &= ~(1u << rank);
 }
 #endif

@@ -47,6 +47,7 @@
 #define PM_REQUIRES_SHARED(lock) PM_TSA(requires_shared_capability(lock))
 
 enum pm_lock_rank {
+	PM_RANK_NONE = 0, ///< not checked: several are taken at once, in an order of their own
 	PM_RANK_SPACE = 1,
 	PM_RANK_MAPPING,
 	PM_RANK_ANON,

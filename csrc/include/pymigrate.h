@@ -753,6 +753,121 @@ PM_API void pm_backing_counters(struct pm_machine *m, struct pm_backing_counters
 /// Pages of a zone on its lists by age: ret[0..5) = inactive and active anonymous, inactive and active file, unevictable.
 PM_API PM_NODISCARD enum pm_status pm_lru_sizes(struct pm_machine *m, uint32_t zone, uint64_t *ret);
 
+/* ---- migration (csrc/move) ---- */
+
+/// What blocks accessors while a frame moves; csrc/move/protocol.h and docs/PROTOCOLS.md say how.
+enum pm_migrate_protocol {
+	PM_PROTOCOL_ENTRY = 0,	    ///< migration entries (2.6.18 and later)
+	PM_PROTOCOL_SWAP_CACHE = 1, ///< the new frame's lock, found through the swap cache (2004); takes a swap slot for an anonymous page
+	PM_PROTOCOL_TABLE_LOCK = 2, ///< the page table's lock, held throughout; a page that is mapped more than once cannot move
+	PM_PROTOCOL_SEMAPHORE = 3,  ///< a semaphore of each address space
+	PM_PROTOCOL_WAITQUEUE = 4,  ///< a wait queue of the anon_vma, or of the file
+	PM_NR_PROTOCOLS = 5
+};
+
+enum pm_migrate_mode {
+	PM_MIGRATE_ASYNC = 0,	   ///< never sleeps
+	PM_MIGRATE_SYNC_LIGHT = 1, ///< sleeps for locks, not for writeback
+	PM_MIGRATE_SYNC = 2	   ///< sleeps for both
+};
+
+enum pm_migrate_flags {
+	PM_MIGRATE_TOUCH = 1 ///< swap-cache: map the page again at once where it was mapped, instead of at the next fault
+};
+
+/// Where the new frames may be.
+enum pm_destination_kind {
+	PM_DEST_ANY = 0,   ///< wherever the allocator puts a movable page
+	PM_DEST_ZONE = 1,  ///< in the zone with index `value`
+	PM_DEST_BELOW = 2, ///< below frame `value`
+	PM_DEST_ABOVE = 3, ///< at frame `value` or above
+	PM_DEST_GIVEN = 4  ///< frames[i] for the i-th frame to move: free ones, taken from the free lists
+};
+struct pm_destination {
+	uint32_t kind;	  ///< enum pm_destination_kind
+	uint64_t value;
+	const uint64_t *frames;
+};
+
+/// Why a frame did not move, or who is in the way.
+enum pm_migrate_reason {
+	PM_WHY_NONE = 0,
+	PM_WHY_FREED = 1,	///< it had no user left, and was freed: success
+	PM_WHY_NOT_MOVABLE = 2, ///< free, without an owner, or an owner's that cannot move it
+	PM_WHY_NOT_ON_LIST = 3, ///< somebody else has isolated it, or it is on its way
+	PM_WHY_NO_MEMORY = 4,	///< no destination
+	PM_WHY_LOCKED = 5,	///< somebody holds the frame lock
+	PM_WHY_WRITEBACK = 6,	///< it is being written out
+	PM_WHY_PINNED = 7,	///< pinned: direct I/O or longer
+	PM_WHY_REFERENCED = 8,	///< a reference in passing: a system call, a fault under way
+	PM_WHY_NO_SWAP = 9,	///< the protocol needs a free swap slot
+	PM_WHY_SHARED = 10,	///< the protocol cannot cover a page that is mapped more than once
+	PM_WHY_TRUNCATED = 11,	///< its file gave it up meanwhile
+	PM_WHY_DIRTY = 12,	///< dirty, and its filesystem has no way to move it so
+	PM_WHY_PRIVATE = 13,	///< private data that the filesystem does not give up
+	PM_WHY_CANCELLED = 14,	///< given up by the caller, or the machine is closing
+	PM_WHY_MLOCKED = 15,	///< mlocked, and the protocol would leave it unmapped (swap-cache without PM_MIGRATE_TOUCH)
+	PM_NR_WHY = 16
+};
+/// A few words for a reason. Static storage; never NULL.
+PM_API const char *pm_migrate_reason_text(uint32_t reason);
+/// The protocol's name, as in docs/PROTOCOLS.md; NULL for another number.
+PM_API const char *pm_migrate_protocol_name(uint32_t protocol);
+
+struct pm_migrate_request {
+	const uint64_t *pfns; ///< frames to move
+	size_t n;
+	struct pm_destination destination;
+	uint32_t mode;	      ///< enum pm_migrate_mode
+	uint32_t protocol;    ///< enum pm_migrate_protocol
+	uint32_t flags;	      ///< enum pm_migrate_flags
+};
+
+/// What became of a frame.
+struct pm_migrate_result {
+	int32_t status;	 ///< enum pm_status; PM_OK: it moved (or was freed)
+	uint32_t reason; ///< enum pm_migrate_reason
+	uint64_t to;	 ///< the new frame; UINT64_MAX: none
+};
+
+/// Moves frames: a batch of at most 512 at a time with one flush (protocols that hold locks throughout: one by one), retried as in Linux 6.x (REFERENCE section 2).
+/// A frame that does not move is not an error of the call: results[i] says why. `ret` gets how many moved. On failure of a frame everything is as it was before: entries,
+/// dirty marks, lists, buffers.
+/// PM_ERR_INVAL; PM_ERR_INTR, PM_ERR_CLOSED: the results so far stand, and the rest has the reason CANCELLED.
+PM_API PM_NODISCARD enum pm_status pm_migrate(struct pm_machine *m, uint32_t cpu, const struct pm_migrate_request *request, struct pm_migrate_result *results, size_t *ret);
+
+/// A migration of one frame, taken step by step.
+struct pm_migration_info {
+	uint32_t state;	   ///< index in the table of states (pm_migration_state_name): the step that is next
+	uint32_t over;	   ///< 1: done or failed
+	int32_t status;
+	uint32_t reason;
+	uint64_t from;
+	uint64_t to;	   ///< UINT64_MAX: none yet
+};
+/// Nothing is done yet. The destination's frame, for PM_DEST_GIVEN, is frames[0].
+PM_API PM_NODISCARD enum pm_status pm_migration_begin(struct pm_machine *m, uint64_t pfn, const struct pm_destination *destination, uint32_t mode, uint32_t protocol, uint32_t flags, uint64_t *ret);
+/// Takes the next step, and says where the migration is then. Between two steps anything may happen, by this thread too. A step that would have to wait
+/// returns PM_ERR_AGAIN and was not taken. PM_ERR_STATE: it is over.
+PM_API PM_NODISCARD enum pm_status pm_migration_step(struct pm_machine *m, uint32_t cpu, uint64_t migration, struct pm_migration_info *ret);
+/// Gives the object up; one that is not over is undone first.
+PM_API PM_NODISCARD enum pm_status pm_migration_end(struct pm_machine *m, uint32_t cpu, uint64_t migration);
+/// The table of states: name, what a state needs, what its step does. NULL above the last.
+PM_API const char *pm_migration_state_name(uint32_t state);
+PM_API const char *pm_migration_state_needs(uint32_t state);
+PM_API const char *pm_migration_state_does(uint32_t state);
+
+/// What migration has done on a machine.
+struct pm_migrate_counters {
+	uint64_t moved[5];	 ///< by enum pm_migrate_protocol
+	uint64_t failed[16];	 ///< frames by enum pm_migrate_reason
+	uint64_t batches;
+	uint64_t flushes;
+	uint64_t swap_slots;	 ///< taken for the swap-cache protocol
+	uint64_t writeouts;	 ///< pages that a filesystem wrote out to move them
+};
+PM_API void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret);
+
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 
 /// What one recorded event is. `pfn`, `order`, `migratetype`, `gfp` and `arg0..2` of struct pm_events mean, by kind:

@@ -128,6 +128,8 @@ struct pm_machine {
 	struct pm_host host;   ///< memory for our own objects
 	struct pm_virt *virt;  ///< virt/virt.h: address spaces, reverse maps, pins
 	struct pm_back *back;  ///< back/back.h: files, devices, reclaim
+	_Atomic(struct pm_move *) move; ///< move/move.h: migration; made by the first call that needs it
+	_Atomic(void (*)(struct pm_machine *m)) move_destroy; ///< (A) set with `move`: called first when owners of frames end
 	/// What pm_memory_enable() adds to pm_machine_destroy() and pm_machine_validate(): those are in this folder, what they call is below it.
 	void (*memory_destroy)(struct pm_machine *m);
 	enum pm_status (*memory_validate)(struct pm_machine *m, char *message, size_t size);

@@ -342,6 +342,11 @@ struct pm_anon *pm_anon_lock_read(struct pm_call *call, struct pm_pfn pfn) PM_NO
 	return NULL;
 }
 
+void pm_anon_relock_read(struct pm_call *call, struct pm_anon *anon) PM_NO_TSA
+{
+	pm_rwsem_read_always(call, &root_of(anon)->lock);
+}
+
 void pm_anon_unlock_read(struct pm_call *call, struct pm_anon *anon) PM_NO_TSA
 {
 	pm_rwsem_read_unlock(call->waits, &root_of(anon)->lock);

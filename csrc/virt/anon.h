@@ -59,6 +59,8 @@ void pm_anon_free_links(struct pm_call *call, struct pm_vma *vma);
 /// Finds the anon_vma of a frame and takes its root's lock for reading; NULL: the frame is not mapped (any more). The frame may not change its
 /// owner meanwhile: its lock is held, or it is mapped under a lock. pm_anon_unlock_read() ends it.
 struct pm_anon *pm_anon_lock_read(struct pm_call *call, struct pm_pfn pfn);
+/// The family of an anon_vma that is kept from going.
+void pm_anon_relock_read(struct pm_call *call, struct pm_anon *anon);
 void pm_anon_unlock_read(struct pm_call *call, struct pm_anon *anon);
 
 /// Keeps an anon_vma although nothing may map its pages for a while; and lets it go.

@@ -13,7 +13,7 @@ static struct pm_vma *make_unlinked(struct pm_call *call, struct pm_space *space
 	vma->node.start = model->start >> PM_PAGE_SHIFT;
 	vma->node.last = vma->node.start + model->pages - 1;
 	vma->pgoff = model->pgoff;
-	vma->prot = model->prot;
+	atomic_init(&vma->prot, model->prot);
 	vma->shared = model->shared;
 	atomic_init(&vma->locked, model->locked);
 	vma->mapping = model->mapping;

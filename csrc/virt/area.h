@@ -9,7 +9,8 @@ struct pm_vma {
 	struct pm_interval node; ///< (S) in space->areas: first and last page number
 	struct pm_space *space;	 ///< (C)
 	uint64_t pgoff;		 ///< (S) page offset of the first page in the file, or in anonymous memory
-	uint32_t prot;		 ///< (S) enum pm_prot
+	/// (S), and read by whoever gives an entry back under its table's lock; mprotect goes through the entries after it has changed this.
+	_Atomic uint32_t prot;	 ///< enum pm_prot
 	bool shared;		 ///< (C)
 	/// (S), and read by reverse-map walks, which may be late: an mlocked page that is missed is found when its entry is.
 	_Atomic bool locked;
@@ -67,6 +68,16 @@ static inline uint64_t pm_vma_bits(const struct pm_vma *vma)
 static inline bool pm_vma_allows(const struct pm_vma *vma, bool write)
 {
 	return write ? (vma->prot & PM_PROT_WRITE) != 0 : vma->prot != PM_PROT_NONE;
+}
+
+/// What sleepers for a page of this area wait for with PM_PTE_WAIT_QUEUE: the root of its family of anon_vmas, or its file.
+static inline uint64_t pm_area_key(const struct pm_vma *vma, uint64_t pte)
+{
+	struct pm_anon *anon = pm_vma_anon(vma);
+
+	if ((pte & PM_PTE_MIGRATION_FILE) || !anon)
+		return pm_wait_key(vma->mapping);
+	return pm_wait_key(atomic_load_explicit(&anon->root, memory_order_acquire));
 }
 
 /// The area that holds an address; NULL. The space is held.

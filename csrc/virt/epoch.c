@@ -79,18 +79,6 @@ void pm_call_end(struct pm_call *call)
 	}
 }
 
-void pm_cpumask_or(struct pm_cpumask *to, const struct pm_cpumask *from)
-{
-	unsigned int i;
-
-	for (i = 0; i < PM_MAX_CPUS / 64; i++) {
-		uint64_t bits = atomic_load_explicit(&from->word[i], memory_order_relaxed);
-
-		if (bits & ~atomic_load_explicit(&to->word[i], memory_order_relaxed))
-			atomic_fetch_or(&to->word[i], bits);
-	}
-}
-
 bool pm_access_alone(const struct pm_call *call, const struct pm_cpumask *mask)
 {
 	const struct pm_slot *slot = &call->m->virt->slots[call->cpu];

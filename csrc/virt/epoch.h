@@ -35,8 +35,16 @@ void pm_barrier_all(const struct pm_virt *virt);
 /// (accesses wait for nothing).
 void pm_tlb_flush(const struct pm_call *call, const struct pm_cpumask *mask);
 
-/// Adds the CPUs of `from` to `to`.
-void pm_cpumask_or(struct pm_cpumask *to, const struct pm_cpumask *from);
+/// Adds the CPUs of `from` to `to`, which is the caller's own. Of a machine with `nr_cpus` CPUs.
+static inline void pm_cpumask_or(struct pm_cpumask *to, const struct pm_cpumask *from, uint32_t nr_cpus)
+{
+	uint32_t i;
+
+	/* Relaxed: who reads `from` has changed an entry before, with a full fence; nobody else knows `to`. */
+	for (i = 0; i < (nr_cpus + 63) / 64; i++)
+		atomic_store_explicit(&to->word[i], atomic_load_explicit(&to->word[i], memory_order_relaxed) | atomic_load_explicit(&from->word[i], memory_order_relaxed),
+				      memory_order_relaxed);
+}
 
 static inline bool pm_cpumask_test(const struct pm_cpumask *mask, uint32_t cpu)
 {

@@ -139,7 +139,8 @@ static bool last_user(struct pm_call *call, struct pm_pfn pfn)
 		return false;
 	if (pm_page_test(page, PM_PG_SWAPCACHE) && !call->m->virt->hooks.swap->forget(call, pfn))
 		return false;
-	return pm_page_refs(page) == 1;
+	/* Acquire: partner of the release with which the others gave theirs back. What they read of the page comes before our write. */
+	return pm_counts_refs(atomic_load_explicit(&page->counts, memory_order_acquire)) == 1;
 }
 
 /// A write to, or a pin of, a page that is mapped, but not writable or not this space's own.
@@ -314,28 +315,49 @@ static enum pm_status fault_swap(struct fault *f)
 	return PM_OK;
 }
 
-/// Waits until the migration that put this entry there has replaced it. Queued under the table's lock, without a reference: a
-/// reference would make the migration fail. Who unlocks the frame wakes us, and does so after the entry is replaced.
-static enum pm_status fault_migration(struct fault *f)
+/// Waits until the migration that put this entry there has replaced it, or for less: the caller looks at the entry again. Queued under the table's
+/// lock, without a reference to the frame: a reference would make the migration fail. Who replaces the entry does so before he wakes us.
+static enum pm_status wait_entry(struct fault *f)
 {
 	struct pm_pfn pfn = pm_pte_pfn(f->pte);
-	struct pm_waiter waiter;
+	bool by_frame = pm_pte_wait_of(f->pte) == PM_PTE_WAIT_FRAME;
+	struct pm_waiter waiter = { .queued = false };
 	enum pm_status status = PM_OK;
 	bool wait;
 
 	pm_lock(&f->leaf->lock);
 	wait = pm_pte_load(f->entry) == f->pte;
 	if (wait) {
-		pm_wait_prepare(f->call, &waiter, pm_page_key(pfn));
-		wait = (pm_page_set(pm_page_of(f->call->m, pfn), PM_PG_WAITERS) & PM_PG_LOCKED) != 0;
-	} else {
-		waiter.queued = false;
+		pm_wait_prepare(f->call, &waiter, by_frame ? pm_page_key(pfn) : pm_area_key(f->vma, f->pte));
+		if (by_frame)
+			wait = (pm_page_set(pm_page_of(f->call->m, pfn), PM_PG_WAITERS) & PM_PG_LOCKED) != 0;
 	}
 	pm_unlock(&f->leaf->lock);
 	if (wait)
 		status = pm_call_sleep(f->call, &waiter);
 	pm_wait_finish(f->call, &waiter);
 	return status;
+}
+
+/// A page of this space is moving.
+static enum pm_status fault_migration(struct fault *f)
+{
+	struct pm_space *space = f->vma->space;
+	enum pm_status status;
+
+	switch (pm_pte_wait_of(f->pte)) {
+	case PM_PTE_WAIT_SEMAPHORE:
+		status = pm_rwsem_read(f->call, &space->migrate);
+		if (!status)
+			pm_rwsem_read_unlock(f->call->waits, &space->migrate);
+		return status;
+	case PM_PTE_WAIT_TABLE:
+		pm_lock(&f->leaf->lock);
+		pm_unlock(&f->leaf->lock);
+		return PM_OK;
+	default:
+		return wait_entry(f);
+	}
 }
 
 /// Is the entry's page this space's own already, as a pin wants it?

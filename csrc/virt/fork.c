@@ -187,7 +187,12 @@ enum pm_status pm_space_fork(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	if (!status) {
 		status = pm_rwsem_write(&call, &space->lock);
 		if (!status) {
-			status = fork_areas(&f);
+			/* A migration that holds the spaces which share a page must not get one more while it works. */
+			status = pm_rwsem_read(&call, &space->migrate);
+			if (!status) {
+				status = fork_areas(&f);
+				pm_rwsem_read_unlock(call.waits, &space->migrate);
+			}
 			pm_rwsem_write_unlock(call.waits, &space->lock);
 		}
 		if (status) {

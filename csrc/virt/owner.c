@@ -210,13 +210,47 @@ enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	return status;
 }
 
+/// With the owner held for writing.
+static void replace(struct pm_call *call, struct pm_owner *owner, uint32_t number, struct pm_pfn from, struct pm_pfn to)
+{
+	struct pm_machine *m = call->m;
+
+	if (pm_has_contents(m))
+		memcpy(pm_frame_bytes(m, to), pm_frame_bytes(m, from), (size_t)PM_PAGE_SIZE << pm_page_order(m, from));
+	mark_frame(m, owner, to, number);
+	owner->frames[number] = to.v;
+	free_block(call, from);
+}
+
+enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to) PM_NO_TSA
+{
+	struct pm_machine *m = call->m;
+	uint32_t index = pm_page_mapping(pm_page_of(m, from)), number = pm_page_tag(m, from);
+	struct pm_owner *owner;
+	enum pm_status status = PM_ERR_AGAIN;
+
+	if (!index || !pm_page_test(pm_page_of(m, from), PM_PG_MOVABLE_OPS))
+		return PM_ERR_BUSY;
+	owner = pm_pool_at(&m->virt->owners, index);
+	status = pm_rwsem_write(call, &owner->lock);
+	if (status)
+		return PM_ERR_AGAIN;
+	status = PM_ERR_AGAIN;
+	/* What the frame said before the lock was taken may be old. */
+	if (owner->kind == PM_OWNER_MOVABLE_OPS && is_used(owner, number) && owner->frames[number] == from.v) {
+		replace(call, owner, number, from, to);
+		status = PM_OK;
+	}
+	pm_rwsem_write_unlock(call->waits, &owner->lock);
+	return status;
+}
+
 enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, uint32_t gfp, uint64_t *ret)
 {
 	struct pm_call call;
 	struct pm_owner *owner;
 	enum pm_status status;
 	struct pm_pfn from, to;
-	unsigned int order;
 
 	if (gfp & ~(uint32_t)PM_GFP_ALL)
 		return PM_ERR_INVAL;
@@ -229,15 +263,10 @@ enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle
 		status = PM_ERR_RANGE;
 	if (!status) {
 		from = pm_pfn(owner->frames[number]);
-		order = pm_page_order(m, from);
-		status = pm_page_alloc(&call, order, gfp, false, &to);
+		status = pm_page_alloc(&call, pm_page_order(m, from), gfp, false, &to);
 	}
 	if (!status) {
-		if (pm_has_contents(m))
-			memcpy(pm_frame_bytes(m, to), pm_frame_bytes(m, from), (size_t)PM_PAGE_SIZE << order);
-		mark_frame(m, owner, to, number);
-		owner->frames[number] = to.v;
-		free_block(&call, from);
+		replace(&call, owner, number, from, to);
 		*ret = to.v;
 	}
 	end_write(&call, owner);

@@ -16,6 +16,10 @@ struct pm_owner {
 	uint64_t *used;	      ///< (W) one bit a number: is it in use
 };
 
+/// A movable-ops block's owner moves it: contents, and its place in the owner's list. `to` is a fresh owned block of the same order; on success its reference is the
+/// owner's, and `from` is freed. PM_ERR_AGAIN: the owner is busy, or the block is not its any more; PM_ERR_BUSY: not movable.
+enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to);
+
 /// Gives back all blocks of all owners (the machine is going).
 void pm_owner_end_all(struct pm_call *call);
 

@@ -7,6 +7,8 @@
 ///     bit 4      DIRTY     was written
 ///     bit 5      EXCLUSIVE an anonymous page that only this entry names: a write may reuse it. Also in swap and migration entries
 ///     bits 6-7   kind of an entry that is not present: SWAP, MIGRATION
+///     bit 8      of a migration entry: FILE, the page belongs to a file
+///     bits 9-11  of a migration entry: how its migration blocks accesses (enum pm_pte_wait)
 ///     bits 12-43 the frame, or the swap slot
 ///
 /// Entries are written under the lock of their table; accesses set YOUNG and DIRTY without it, by compare-and-swap, as hardware does.
@@ -23,6 +25,27 @@
 #define PM_PTE_EXCLUSIVE ((uint64_t)1 << 5)
 #define PM_PTE_KIND_SWAP ((uint64_t)1 << 6)
 #define PM_PTE_KIND_MIGRATION ((uint64_t)1 << 7)
+
+#define PM_PTE_MIGRATION_FILE ((uint64_t)1 << 8)
+
+/// What a fault on a migration entry waits for: until the entry is replaced, and then it looks again.
+enum pm_pte_wait {
+	PM_PTE_WAIT_FRAME = 0,	   ///< the lock of the frame in the entry, without a reference to it
+	PM_PTE_WAIT_QUEUE = 1,	   ///< a wake-up of the area's family of anon_vmas, or of its file
+	PM_PTE_WAIT_SEMAPHORE = 2, ///< the space's semaphore
+	PM_PTE_WAIT_TABLE = 3	   ///< the page table's lock
+};
+
+static inline enum pm_pte_wait pm_pte_wait_of(uint64_t pte)
+{
+	return (enum pm_pte_wait)((pte >> 9) & 7);
+}
+
+/// A migration entry. `bits`: WRITE, YOUNG, DIRTY, EXCLUSIVE of the entry that it stands for, MIGRATION_FILE.
+static inline uint64_t pm_pte_migration(struct pm_pfn pfn, uint64_t bits, enum pm_pte_wait wait)
+{
+	return (uint64_t)pfn.v << 12 | bits | PM_PTE_KIND_MIGRATION | (uint64_t)wait << 9;
+}
 
 static inline uint64_t pm_pte_make(struct pm_pfn pfn, uint64_t bits)
 {

@@ -109,8 +109,11 @@ bool pm_lru_isolate(struct pm_machine *m, struct pm_pfn pfn)
 	pm_lock(&lru->lock);
 	isolated = pm_page_test(page, PM_PG_LRU) && pm_page_try_get(page);
 	if (isolated) {
-		remove_locked(m, lru, pfn);
-		(void)pm_page_set(page, PM_PG_ISOLATED);
+		/* Both flags in one step: under this lock the one is set, and the other is not. */
+		enum pm_lru_list list = pm_lru_list_of(atomic_fetch_xor(&page->flags, PM_PG_LRU | PM_PG_ISOLATED));
+
+		pm_chain_remove(&m->tables, &lru->list[list], pfn, 0);
+		count_list(lru, list, (uint64_t)-1);
 	}
 	pm_unlock(&lru->lock);
 	return isolated;

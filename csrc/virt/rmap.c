@@ -2,15 +2,10 @@
 
 #include "virt/gather.h"
 
-static void walk_anon(struct pm_rmap_visitor *visitor)
+void pm_rmap_walk_links(struct pm_rmap_visitor *visitor, struct pm_anon *anon, uint64_t index)
 {
-	struct pm_anon *anon = pm_anon_lock_read(visitor->call, visitor->pfn);
-	uint64_t index;
 	struct pm_interval *node;
 
-	if (!anon)
-		return;
-	index = pm_page_index(visitor->call->m, visitor->pfn);
 	for (node = pm_interval_first(&anon->links, index, index); node; node = pm_interval_next(&anon->links, node, index, index)) {
 		struct pm_vma *vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
 
@@ -18,20 +13,12 @@ static void walk_anon(struct pm_rmap_visitor *visitor)
 		if (!visitor->visit(visitor, vma, pm_vma_addr(vma, index)))
 			break;
 	}
-	pm_anon_unlock_read(visitor->call, anon);
 }
 
-static void walk_file(struct pm_rmap_visitor *visitor)
+void pm_rmap_walk_areas(struct pm_rmap_visitor *visitor, struct pm_mapping *mapping, uint64_t index)
 {
-	struct pm_machine *m = visitor->call->m;
-	uint32_t file = pm_page_mapping(pm_page_of(m, visitor->pfn));
-	uint64_t index = pm_page_tag(m, visitor->pfn);
-	struct pm_mapping *mapping;
 	struct pm_interval *node;
 
-	if (!file)
-		return;
-	mapping = pm_pool_at(m->virt->files, file);
 	pm_rwsem_read_always(visitor->call, &mapping->lock);
 	for (node = pm_interval_first(&mapping->areas, index, index); node; node = pm_interval_next(&mapping->areas, node, index, index)) {
 		struct pm_vma *vma = PM_CONTAINER_OF(node, struct pm_vma, map_node);
@@ -41,6 +28,25 @@ static void walk_file(struct pm_rmap_visitor *visitor)
 			break;
 	}
 	pm_rwsem_read_unlock(visitor->call->waits, &mapping->lock);
+}
+
+static void walk_anon(struct pm_rmap_visitor *visitor)
+{
+	struct pm_anon *anon = pm_anon_lock_read(visitor->call, visitor->pfn);
+
+	if (!anon)
+		return;
+	pm_rmap_walk_links(visitor, anon, pm_page_index(visitor->call->m, visitor->pfn));
+	pm_anon_unlock_read(visitor->call, anon);
+}
+
+static void walk_file(struct pm_rmap_visitor *visitor)
+{
+	struct pm_machine *m = visitor->call->m;
+	uint32_t file = pm_page_mapping(pm_page_of(m, visitor->pfn));
+
+	if (file)
+		pm_rmap_walk_areas(visitor, pm_pool_at(m->virt->files, file), pm_page_tag(m, visitor->pfn));
 }
 
 uint64_t pm_page_index(struct pm_machine *m, struct pm_pfn pfn)
@@ -144,7 +150,7 @@ static bool visit_clean(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 	if (before & (PM_PTE_WRITE | PM_PTE_DIRTY)) {
 		walk->changed = true;
 		walk->dirty |= (before & PM_PTE_DIRTY) != 0;
-		pm_cpumask_or(&walk->mask, &vma->space->cpus);
+		pm_cpumask_or(&walk->mask, &vma->space->cpus, visitor->call->m->nr_cpus);
 	}
 	pm_rmap_unlock_entry(leaf);
 	return true;
@@ -193,7 +199,7 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		pm_pte_store(entry, reclaimed_entry(m, visitor->pfn, before));
 		walk->changed = true;
 		walk->dirty |= (before & PM_PTE_DIRTY) != 0;
-		pm_cpumask_or(&walk->mask, &vma->space->cpus);
+		pm_cpumask_or(&walk->mask, &vma->space->cpus, visitor->call->m->nr_cpus);
 		/* The caller holds a reference, so these are not the last. */
 		(void)pm_page_sub_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	}

@@ -19,6 +19,11 @@ struct pm_rmap_visitor {
 /// belongs to; the lock of its anon_vma's family or of its file's areas is held for reading meanwhile.
 void pm_rmap_walk(struct pm_rmap_visitor *visitor);
 
+/// The same by what a frame belonged to, for one that no entry maps at the moment. The anon_vma's family is locked for reading by the caller; the file's areas
+/// are by the walk.
+void pm_rmap_walk_links(struct pm_rmap_visitor *visitor, struct pm_anon *anon, uint64_t index);
+void pm_rmap_walk_areas(struct pm_rmap_visitor *visitor, struct pm_mapping *mapping, uint64_t index);
+
 /// Is the frame mapped at this address of this area? Then the table's lock is held, and `*ret` is the entry.
 /// pm_rmap_unlock_entry() gives it back. False: nothing is held.
 bool pm_rmap_lock_entry(struct pm_vma *vma, uint64_t addr, struct pm_pfn pfn, struct pm_table **ret_leaf, _Atomic uint64_t **ret);

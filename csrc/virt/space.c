@@ -11,6 +11,10 @@ enum pm_status pm_space_make(struct pm_call *call, struct pm_space **ret)
 	if (!space)
 		return PM_ERR_NOMEM;
 	pm_rwsem_init(&space->lock, PM_RANK_SPACE);
+	/* Its place in the pool may have been another space's a moment ago, whose migration still holds this. */
+	if (!space->made)
+		pm_rwsem_init(&space->migrate, PM_RANK_NONE);
+	space->made = true;
 	pm_lock_init(&space->anon_lock, PM_RANK_OBJECTS);
 	space->areas = (struct pm_interval_tree){ 0 };
 	for (i = 0; i < PM_MAX_CPUS / 64; i++)

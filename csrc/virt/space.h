@@ -10,8 +10,12 @@ struct pm_space {
 	/// Rank SPACE. Held for reading by faults, for writing by all that changes areas; `areas` (S) below is guarded by it.
 	struct pm_rwsem lock;
 	struct pm_interval_tree areas; ///< (S) struct pm_vma, by page number
+	/// Of the protocol "semaphore": held for writing while one of the space's pages moves, for reading by forks, and by faults that met such a page.
+	/// No rank: migrations take several, in the order of their handles, and nothing else under them but what they need themselves.
+	struct pm_rwsem migrate;
+	bool made;		       ///< (U) of who makes a space: `migrate` outlives it
 	struct pm_table *top;	       ///< (C)
-	uint64_t handle;	       ///< (C)
+	_Atomic uint64_t handle;       ///< (A) written once, at the end of a fork when the areas can be found already
 	struct pm_cpumask cpus;	       ///< (A) bits set while `lock` is held for reading, never cleared: CPUs that have accessed it
 	/// (A) calls by threads that do not own their CPU's slot. Never set anew: a call with an old handle may be counted here for a moment.
 	_Atomic uint32_t users;

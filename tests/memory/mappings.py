@@ -17,6 +17,7 @@ from pymigrate import (
     File,
     Machine,
     MemoryOptions,
+    Migration,
     OutOfMemoryError,
     Owner,
     Pin,
@@ -122,6 +123,7 @@ class Mappings(RuleBasedStateMachine):
                     file_two.direct_read(second, 0).wait()
                     file_two.close()
                 assert pin.pfn != second.pfn
+            Migration(machine, pin.pfn).close()
 
     def do(self, call: Callable[[], Any], *allowed: type[Exception]) -> Any:
         """Runs a call of the core, with an allocation that fails where one is due. Returns its result, or the error."""

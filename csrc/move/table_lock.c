@@ -1,0 +1,76 @@
+/// The protocol `table-lock` (rejected in 2004): the page table's lock is held from unmap to remap, so nobody who would have to look at the entry gets
+/// that far. It cannot sleep, and one table's lock covers one mapping: a page that is mapped more than once does not move.
+#include "move/protocol.h"
+
+struct one {
+	struct pm_rmap_visitor visitor;
+	struct pm_table *leaf;
+	_Atomic uint64_t *entry;
+	struct pm_vma *vma;
+};
+
+/// Stops at the place where the source is mapped, with its table locked.
+static bool visit_lock(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
+{
+	struct one *one = (struct one *)visitor;
+
+	one->vma = vma;
+	return !pm_rmap_lock_entry(vma, addr, visitor->pfn, &one->leaf, &one->entry);
+}
+
+static enum pm_status unmap(struct pm_migration *mig)
+{
+	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
+	struct one one = { .visitor = { .visit = visit_lock } };
+	uint64_t before;
+
+	if (pm_page_mapcount(page) > 1) {
+		mig->reason = PM_WHY_SHARED;
+		return PM_ERR_BUSY;
+	}
+	if (pm_page_mapcount(page) == 0)
+		return PM_OK;
+	pm_block_walk(mig, &one.visitor);
+	if (!one.leaf)
+		return pm_block_referenced(mig);
+	/* From here on the area may be merged with another one, but what it says of this entry cannot change. */
+	mig->held_leaf = one.leaf;
+	mig->held_entry = one.entry;
+	if (pm_page_mapcount(page) != 1) {
+		mig->reason = PM_WHY_SHARED;
+		return PM_ERR_BUSY;
+	}
+	if (pm_page_maybe_pinned(page))
+		return pm_block_referenced(mig);
+	before = atomic_exchange(one.entry, 0);
+	pm_pte_store(one.entry, pm_pte_migration(mig->from, before & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY), PM_PTE_WAIT_TABLE));
+	pm_block_taken(mig, one.vma, before);
+	return PM_OK;
+}
+
+static void remap(struct pm_migration *mig, struct pm_pfn target)
+{
+	if (!mig->held_leaf)
+		return;
+	if (mig->nr_maps) {
+		uint64_t bits = pm_pte_load(mig->held_entry) & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY);
+
+		struct pm_page *page = pm_page_of(mig->call->m, target);
+
+		(void)atomic_fetch_add(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+		/* As it was: who locks or unlocks the area goes through its entries, and has to wait for this one. */
+		if (mig->mlocked)
+			(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
+		pm_pte_store(mig->held_entry, pm_pte_make(target, bits | PM_PTE_P));
+	}
+	pm_rmap_unlock_entry(mig->held_leaf);
+	mig->held_leaf = NULL;
+}
+
+const struct pm_protocol pm_protocol_table_lock = {
+	.name = "table-lock",
+	.unbroken = true,
+	.unmap = unmap,
+	.settle = pm_block_settle,
+	.remap = remap,
+};
