@@ -7,6 +7,13 @@
 
 struct pm_file;
 
+/// What a kind of file lets migration do with its pages (csrc/move/file.c).
+enum pm_fs_migrate {
+	PM_FS_MIGRATE_NONE = 0,	 ///< no operation to migrate: a dirty page does not move, private data have to be given up
+	PM_FS_MIGRATE_RELEASED,	 ///< a page moves once its private data are given up; a dirty page that has some is written out first
+	PM_FS_MIGRATE_WHOLE	 ///< a page moves with its dirty mark and its private data, without a transfer
+};
+
 /// What a kind of file does with its pages. All are called with the page locked and in the file's cache. Files on a device only.
 struct pm_fs_ops {
 	/// Fills a page that is not up to date. Either at once (PM_OK with `*ret_started` false: up to date), or by a transfer, which unlocks the page when it
@@ -18,6 +25,7 @@ struct pm_fs_ops {
 	enum pm_status (*prepare_write)(struct pm_call *call, struct pm_file *file, uint64_t index, struct pm_pfn pfn);
 	/// Gives up the page's private data, so that it can be dropped. False: not now.
 	bool (*release_page)(struct pm_call *call, struct pm_file *file, uint64_t index, struct pm_pfn pfn);
+	enum pm_fs_migrate migrate;
 	/// Does a page get private data when it is read, already?
 	bool buffers_on_read;
 };

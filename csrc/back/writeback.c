@@ -214,8 +214,10 @@ static bool release_page_pending(struct pm_call *call, struct pm_file *file, uin
 }
 
 const struct pm_fs_ops pm_filesystems[PM_NR_FS] = {
-	[PM_FS_COMMON] = { read_page, write_page, prepare_write, release_page, false },
-	[PM_FS_BUFFERS] = { read_page, write_page, prepare_write, release_page, true },
-	[PM_FS_FALLBACK] = { read_page, write_page, prepare_write, release_page, false },
-	[PM_FS_RELEASE] = { read_page, write_page, prepare_write_pending, release_page_pending, false },
+	/* Memory alone has no transfers, and no private data. */
+	[PM_FS_RAM] = { NULL, NULL, NULL, NULL, PM_FS_MIGRATE_WHOLE, false },
+	[PM_FS_COMMON] = { read_page, write_page, prepare_write, release_page, PM_FS_MIGRATE_RELEASED, false },
+	[PM_FS_BUFFERS] = { read_page, write_page, prepare_write, release_page, PM_FS_MIGRATE_WHOLE, true },
+	[PM_FS_FALLBACK] = { read_page, write_page, prepare_write, release_page, PM_FS_MIGRATE_NONE, false },
+	[PM_FS_RELEASE] = { read_page, write_page, prepare_write_pending, release_page_pending, PM_FS_MIGRATE_RELEASED, false },
 };

@@ -73,16 +73,12 @@ enum pm_status pm_move_prepare_file(struct pm_migration *mig)
 {
 	struct pm_file *file = pm_file_of(mig->mapping);
 
-	switch ((enum pm_fs)file->kind) {
-	case PM_FS_RAM:
-	case PM_FS_BUFFERS:
-		/* Moves with its dirty mark and its buffers, without a transfer. */
+	switch (file->fs->migrate) {
+	case PM_FS_MIGRATE_WHOLE:
 		return PM_OK;
-	case PM_FS_COMMON:
-	case PM_FS_RELEASE:
+	case PM_FS_MIGRATE_RELEASED:
 		return give_up_private(mig, file, true);
 	default:
-		/* No operation to migrate: dirty pages do not move. */
 		if (has(mig, PM_PG_DIRTY))
 			return fail(mig, PM_ERR_BUSY, PM_WHY_DIRTY);
 		return give_up_private(mig, file, false);
