@@ -4,25 +4,45 @@
 
 struct one {
 	struct pm_rmap_visitor visitor;
-	struct pm_table *leaf;
-	_Atomic uint64_t *entry;
-	struct pm_vma *vma;
+	struct pm_migration *mig;
+	enum pm_status status;
 };
 
-/// Stops at the place where the source is mapped, with its table locked.
-static bool visit_lock(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
+/// May the only entry of the source, whose table is locked, be taken?
+static enum pm_status may_take(struct pm_migration *mig)
+{
+	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
+
+	if (pm_page_mapcount(page) != 1) {
+		mig->reason = PM_WHY_SHARED;
+		return PM_ERR_BUSY;
+	}
+	return pm_page_maybe_pinned(page) ? pm_block_referenced(mig) : PM_OK;
+}
+
+/// Stops at the place where the source is mapped, with its table locked, and takes the entry while the walk still keeps the area: once the walk is
+/// over the area may be merged with another one. What it says of this entry cannot change, since who changes it has to come by this table's lock.
+static bool visit_take(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
 {
 	struct one *one = (struct one *)visitor;
+	struct pm_migration *mig = one->mig;
+	uint64_t keep = PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY, before;
 
-	one->vma = vma;
-	return !pm_rmap_lock_entry(vma, addr, visitor->pfn, &one->leaf, &one->entry);
+	if (!pm_rmap_lock_entry(vma, addr, visitor->pfn, &mig->held_leaf, &mig->held_entry))
+		return true;
+	one->status = may_take(mig);
+	if (!one->status) {
+		before = atomic_exchange(mig->held_entry, 0);
+		pm_pte_store(mig->held_entry, pm_pte_migration(mig->from, before & keep, PM_PTE_WAIT_TABLE));
+		pm_block_taken(mig, vma, before);
+	}
+	return false;
 }
 
 static enum pm_status unmap(struct pm_migration *mig)
 {
 	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
-	struct one one = { .visitor = { .visit = visit_lock } };
-	uint64_t before;
+	struct one one = { .visitor = { .visit = visit_take }, .mig = mig };
 
 	if (pm_page_mapcount(page) > 1) {
 		mig->reason = PM_WHY_SHARED;
@@ -31,21 +51,7 @@ static enum pm_status unmap(struct pm_migration *mig)
 	if (pm_page_mapcount(page) == 0)
 		return PM_OK;
 	pm_block_walk(mig, &one.visitor);
-	if (!one.leaf)
-		return pm_block_referenced(mig);
-	/* From here on the area may be merged with another one, but what it says of this entry cannot change. */
-	mig->held_leaf = one.leaf;
-	mig->held_entry = one.entry;
-	if (pm_page_mapcount(page) != 1) {
-		mig->reason = PM_WHY_SHARED;
-		return PM_ERR_BUSY;
-	}
-	if (pm_page_maybe_pinned(page))
-		return pm_block_referenced(mig);
-	before = atomic_exchange(one.entry, 0);
-	pm_pte_store(one.entry, pm_pte_migration(mig->from, before & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY), PM_PTE_WAIT_TABLE));
-	pm_block_taken(mig, one.vma, before);
-	return PM_OK;
+	return mig->held_leaf ? one.status : pm_block_referenced(mig);
 }
 
 static void remap(struct pm_migration *mig, struct pm_pfn target)
