@@ -275,12 +275,16 @@ static void scan_zone(struct pm_reclaim *reclaim, uint32_t zone, uint64_t nr)
 /// collects what that has begun.
 enum { PM_RECLAIM_IGNORE = 2, PM_RECLAIM_RETRY = 3, PM_RECLAIM_ROUNDS = 5 };
 
+/// Waits in a row after which nothing had come free: from then on a wait counts as a round. A page that is dirty again whenever its write ends would keep us
+/// here for ever.
+enum { PM_RECLAIM_WAITS = 1024 };
+
 enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr, uint64_t *ret)
 {
 	struct pm_back *back = call->m->back;
 	struct pm_reclaim reclaim = { .call = call, .writes = true };
 	enum pm_status status = PM_OK;
-	unsigned int round = 0;
+	unsigned int round = 0, waits = 0;
 
 	/* First what was not used lately; if that was nothing, whatever can go; then what could not be written out before, once. */
 	while (!status && reclaim.freed < nr && round < PM_RECLAIM_ROUNDS) {
@@ -290,8 +294,10 @@ enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr,
 		reclaim.ignore_use = round >= PM_RECLAIM_IGNORE;
 		reclaim.retries = round == PM_RECLAIM_RETRY;
 		scan_zone(&reclaim, zone, nr);
-		if (reclaim.freed > before)
+		if (reclaim.freed > before) {
+			waits = 0;
 			continue;
+		}
 		if (!reclaim.begun) {
 			round++;
 			continue;
@@ -299,7 +305,7 @@ enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr,
 		/* What is being written comes free when that ends. Where no transfer ends by itself there is nothing to wait for. */
 		pm_back_count(call->m, PM_BE_WAIT, 1);
 		status = pm_back_wait_transfer(call, ended);
-		if (status == PM_ERR_BUSY || reclaim.retries)
+		if (status == PM_ERR_BUSY || reclaim.retries || ++waits > PM_RECLAIM_WAITS)
 			round++;
 		if (status == PM_ERR_BUSY)
 			status = PM_OK;
