@@ -309,6 +309,11 @@ enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr,
 			round++;
 		if (status == PM_ERR_BUSY)
 			status = PM_OK;
+		/* Called again it would begin with the first round, and try what has failed once more: for ever, where writes always fail. */
+		if (status == PM_ERR_INTR && round >= PM_RECLAIM_RETRY) {
+			status = PM_OK;
+			break;
+		}
 	}
 	*ret = reclaim.freed;
 	return status;
