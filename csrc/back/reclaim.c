@@ -271,6 +271,23 @@ static void scan_zone(struct pm_reclaim *reclaim, uint32_t zone, uint64_t nr)
 	}
 }
 
+/// Anonymous pages that nobody maps any more have no reason to be unevictable: a walk found an area locked that was going at that moment.
+static void rescue_unevictable(struct pm_reclaim *reclaim, uint32_t zone)
+{
+	struct pm_machine *m = reclaim->call->m;
+	uint64_t left = list_size(m, zone, PM_LRU_UNEVICTABLE) / PM_RECLAIM_BATCH + 1, pfns[PM_RECLAIM_BATCH];
+	size_t i, n, scanned;
+
+	while (left-- && (n = pm_lru_isolate_oldest(m, zone, PM_LRU_UNEVICTABLE, PM_RECLAIM_BATCH, pfns, &scanned)) != 0)
+		for (i = 0; i < n; i++) {
+			struct pm_page *page = pm_page_of(m, pm_pfn(pfns[i]));
+
+			if (pm_page_test(page, PM_PG_ANON) && !pm_page_mapcount(page))
+				(void)pm_page_clear(page, PM_PG_UNEVICTABLE | PM_PG_MLOCKED);
+			pm_lru_putback(reclaim->call, pm_pfn(pfns[i]));
+		}
+}
+
 /// Rounds that free nothing: two, since the first takes the marks of use away; from IGNORE on these do not count; RETRY tries what has failed; the last
 /// collects what that has begun.
 enum { PM_RECLAIM_IGNORE = 2, PM_RECLAIM_RETRY = 3, PM_RECLAIM_ROUNDS = 5 };
@@ -293,6 +310,8 @@ enum pm_status pm_reclaim_zone(struct pm_call *call, uint32_t zone, uint64_t nr,
 		reclaim.begun = 0;
 		reclaim.ignore_use = round >= PM_RECLAIM_IGNORE;
 		reclaim.retries = round == PM_RECLAIM_RETRY;
+		if (round == PM_RECLAIM_IGNORE)
+			rescue_unevictable(&reclaim, zone);
 		scan_zone(&reclaim, zone, nr);
 		if (reclaim.freed > before) {
 			waits = 0;
