@@ -229,25 +229,4 @@ static uint32_t index_of(struct pm_machine *m, struct pm_pfn pfn)
 	return index;
 }
 
-bool pm_swap_replace(struct pm_machine *m, uint32_t slot, struct pm_pfn old, struct pm_pfn new_pfn)
-{
-	struct pm_swap *swap = &m->back->swap;
-	bool done = false;
-
-	pm_lock(&swap->lock);
-	if (slot < swap->nr_slots && swap->slot[slot].pfn_next == old.v + 1) {
-		uint32_t index = swap->slot[slot].index;
-
-		/* Not by way of leaving: a slot without entries must not become free in between. */
-		(void)pm_page_clear(pm_page_of(m, old), PM_PG_SWAPCACHE);
-		pm_page_set_tag(m, old, index);
-		swap->nr_cached--;
-		pm_page_set_tag(m, new_pfn, index);
-		pm_swap_enter_locked(m, swap, slot, new_pfn);
-		done = true;
-	}
-	pm_unlock(&swap->lock);
-	return done;
-}
-
 const struct pm_swap_ops pm_swap_operations = { .swap_in = pm_swap_in, .dup = dup_slot, .put = put_slot, .forget = forget, .index = index_of };

@@ -55,10 +55,6 @@ bool pm_swap_unnamed(struct pm_machine *m, struct pm_pfn pfn);
 /// The frame of a slot with a reference for the caller; false: it has none.
 bool pm_swap_cached(struct pm_machine *m, uint32_t slot, struct pm_pfn *ret);
 
-/// The slot goes from frame `old` to frame `new`: both locked, `old` in the swap cache, `new` nowhere. `new` gets a reference for the cache, `old` keeps the one it
-/// had, which is the caller's from now on. A lookup sees the one or the other. False: the slot is not that of `old`.
-bool pm_swap_replace(struct pm_machine *m, uint32_t slot, struct pm_pfn old, struct pm_pfn new_pfn);
-
 /* ---- between the files of swap ---- */
 
 /// Finds or reads the page of a slot; see struct pm_swap_ops.
