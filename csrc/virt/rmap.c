@@ -161,6 +161,11 @@ bool pm_rmap_clean(struct pm_call *call, struct pm_pfn pfn)
 	struct flushing walk = { .visitor = { .visit = visit_clean, .call = call, .pfn = pfn } };
 
 	pm_rmap_walk(&walk.visitor);
+	/* Who unmaps the page at this moment may not have flushed yet, and no entry says where it was mapped. */
+	if (atomic_load(&call->m->virt->unflushed)) {
+		pm_cpumask_fill(&walk.mask, call->m->nr_cpus);
+		walk.changed = true;
+	}
 	if (walk.changed && !PM_PLANTED(CLEAN_NO_FLUSH))
 		pm_tlb_flush(call, &walk.mask);
 	return walk.dirty;
@@ -235,6 +240,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 
 	while ((addr = pm_table_next_leaf(vma->space, addr, end, &leaf)) < end) {
 		uint64_t stop = pm_table_leaf_end(addr, end), pfns[PM_TABLE_ENTRIES];
+		bool noted = false;
 		size_t n = 0;
 
 		pm_lock(&leaf->lock);
@@ -245,6 +251,8 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 
 			if (!pte || (!even_private && (anon || !pm_pte_present(pte))))
 				continue;
+			if (pm_pte_present(pte))
+				pm_gather_note(m->virt, pte, pm_page_of(m, pm_pte_pfn(pte)), &noted);
 			pte = pm_pte_exchange(entry, 0);
 			if (pm_pte_is_swap(pte))
 				m->virt->hooks.swap->put(m, pm_pte_slot(pte));
@@ -257,6 +265,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 			continue;
 		if (!PM_PLANTED(TRUNCATE_NO_FLUSH))
 			pm_tlb_flush(call, &vma->space->cpus);
+		pm_gather_noted(m->virt, &noted);
 		pm_gather_give_back(call, n, pfns);
 	}
 }
