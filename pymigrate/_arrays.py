@@ -26,7 +26,8 @@ PAGEBLOCK_DTYPE = np.dtype(
         ("zone", "u1"),
         ("free_list", "u1"),
         ("queue", "u1"),
-        ("pad", "u1", 2),
+        ("offline", "u1"),
+        ("pad", "u1"),
     ]
 )
 

@@ -214,7 +214,7 @@ PM_API PM_NODISCARD int64_t pm_alloc_pfns(struct pm_machine *m, uint32_t cpu, ui
 PM_API PM_NODISCARD int64_t pm_free_pfns(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns);
 
 /// Takes the free block of 2^order frames at exactly `pfn` (a part of a larger free block is split off), type `migratetype`.
-/// PM_ERR_BUSY: not all of it is on the free lists as one block or part of one.
+/// PM_ERR_BUSY: not all of it is on the free lists as one block or part of one, or its pageblock is isolated.
 PM_API PM_NODISCARD enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype);
 
 /// Splits an allocated block into blocks of `new_order`, each of which is freed by itself. PM_ERR_ORDER, PM_ERR_RANGE, PM_ERR_DOUBLE_FREE.
@@ -331,7 +331,8 @@ enum pm_frame_state {
 	PM_STATE_UNPLACED = 2,
 	PM_STATE_FREE = 3,
 	PM_STATE_PCP = 4,
-	PM_STATE_USED = 5
+	PM_STATE_USED = 5,
+	PM_STATE_OFFLINE = 6 ///< taken away from its zone by pm_range_run()
 };
 
 /// Where a frame is, and the block that holds it.
