@@ -969,6 +969,92 @@ PM_API PM_NODISCARD enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu
 PM_API PM_NODISCARD enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t mode, uint32_t protocol, size_t n,
 	const uint64_t *from, const uint64_t *to, struct pm_migrate_result *results, struct pm_compact_result *ret);
 
+/* ---- ranges of frames: isolated, taken, offline (csrc/move/range*.c; docs/RANGES.md). Owners of frames have to be there: PM_ERR_STATE ---- */
+
+/// What is wanted of a range.
+enum pm_range_kind {
+	PM_RANGE_ISOLATE = 0, ///< whole pageblocks, in which nothing new is allocated until pm_range_end(); nothing moves
+	PM_RANGE_TAKE = 1,    ///< contiguous frames: what stands there moves away, and they are the caller's
+	PM_RANGE_OFFLINE = 2  ///< whole pageblocks: what stands there moves away, and the frames leave their zone
+};
+
+enum pm_range_flags {
+	PM_RANGE_SEARCH = 1,	///< TAKE: `nr` frames anywhere in [start, end), the range first from which the fewest have to move
+	PM_RANGE_KEEP_MOVES = 2 ///< after a failure what had moved stays where it is, as in Linux; otherwise it moves back
+};
+
+struct pm_range_request {
+	uint32_t kind;	  ///< enum pm_range_kind
+	uint32_t flags;	  ///< enum pm_range_flags
+	uint64_t start;	  ///< [start, end) in one zone, unless PM_RANGE_SEARCH; for ISOLATE and OFFLINE both at pageblocks or edges of the zone
+	uint64_t end;
+	uint64_t nr;	  ///< PM_RANGE_SEARCH: frames wanted
+	uint64_t align;	  ///< PM_RANGE_SEARCH: `start` of what is found is a multiple of this power of two; 0: the largest that divides nr
+	uint32_t mode;	  ///< enum pm_migrate_mode
+	uint32_t protocol; ///< enum pm_migrate_protocol
+	uint32_t tries;	  ///< passes over what stands in the range; 0: until nothing does. What can never move fails at once, whatever this says
+	uint32_t candidates; ///< PM_RANGE_SEARCH: ranges to try at most, 1..PM_RANGE_MAX_CANDIDATES
+	uint32_t migratetype; ///< TAKE: of the blocks that the caller gets, below PM_NR_PCP_TYPES
+};
+enum { PM_RANGE_MAX_CANDIDATES = 64 };
+/// Linux' ways: SYNC with migration entries, 5 tries for TAKE, none too many for OFFLINE.
+PM_API void pm_range_request_default(uint32_t kind, struct pm_range_request *ret);
+
+/// How far a range has come.
+enum pm_range_state {
+	PM_RANGE_SEARCHING = 0,
+	PM_RANGE_CHECKING = 1,	 ///< for what can never move
+	PM_RANGE_ISOLATING = 2,
+	PM_RANGE_EVACUATING = 3,
+	PM_RANGE_CLAIMING = 4,
+	PM_RANGE_ROLLING_BACK = 5,
+	PM_RANGE_DONE = 6,
+	PM_RANGE_FAILED = 7,
+	PM_NR_RANGE_STATES = 8
+};
+PM_API const char *pm_range_state_name(uint32_t state);
+
+struct pm_range_info {
+	uint32_t state;	   ///< enum pm_range_state
+	uint32_t over;	   ///< 1: DONE or FAILED
+	int32_t status;	   ///< enum pm_status: why it failed
+	uint64_t start;	   ///< the range it is about, or the one that was tried last
+	uint64_t end;
+	uint64_t moved;	   ///< frames that moved away
+	uint64_t put_back; ///< of these, frames that came back after a failure
+	uint64_t passes;   ///< over what stood in the range
+	uint64_t tried;	   ///< ranges
+	uint64_t nr_obstacles; ///< entries for pm_range_obstacles()
+};
+
+/// Who is in the way.
+struct pm_obstacle {
+	uint64_t pfn;	 ///< first frame of the block
+	uint32_t nr;	 ///< its frames in the range
+	uint32_t reason; ///< enum pm_migrate_reason
+};
+
+/// Begins work on a range; nothing is done yet. `ret` gets a handle, for pm_range_end() in any case.
+/// PM_ERR_INVAL; PM_ERR_RANGE: not in one zone, or partly offline; PM_ERR_NOMEM.
+PM_API PM_NODISCARD enum pm_status pm_range_begin(struct pm_machine *m, const struct pm_range_request *request, uint64_t *ret);
+/// Works until it is over. With limited waits (pm_memory_options.wait_slices) it comes back with PM_ERR_INTR and `over` 0 now and then: call again.
+/// PM_ERR_BUSY: something is in the way, see pm_range_obstacles(); PM_ERR_WATERMARK: nowhere to move it to; PM_ERR_NO_BLOCK: the search found no candidate; PM_ERR_INTR with
+/// `over` 1: cancelled; PM_ERR_NOMEM. After a failure all is as it was: nothing is isolated, and what had moved is back, unless it was taken for something else meanwhile.
+/// PM_ERR_STATE: it was over before. PM_ERR_AGAIN: another thread works on it.
+PM_API PM_NODISCARD enum pm_status pm_range_run(struct pm_machine *m, uint32_t cpu, uint64_t range, struct pm_range_info *ret);
+/// Lets the pm_range_run() of another thread fail, soon. No effect on one that is over.
+PM_API PM_NODISCARD enum pm_status pm_range_cancel(struct pm_machine *m, uint64_t range);
+/// What stood in the way of the last range tried, in the last pass: at most n into `obstacles`; `ret` gets how many there are.
+PM_API PM_NODISCARD enum pm_status pm_range_obstacles(struct pm_machine *m, uint64_t range, size_t n, struct pm_obstacle *obstacles, size_t *ret);
+/// Gives the handle up. What is not over is undone first, and the isolation of ISOLATE ends. What was taken is still the caller's, what is offline still offline.
+PM_API PM_NODISCARD enum pm_status pm_range_end(struct pm_machine *m, uint32_t cpu, uint64_t range);
+
+/// Frees `nr` frames from `start` that PM_RANGE_TAKE gave. They are used blocks, as large as alignment and length allow, so a part can be freed whose ends are ends of blocks.
+/// Statuses as for pm_free(); stops at the first block that cannot be freed, and `ret` gets how many frames were.
+PM_API PM_NODISCARD enum pm_status pm_range_free(struct pm_machine *m, uint32_t cpu, uint64_t start, uint64_t nr, uint64_t *ret);
+/// Gives the frames of offline pageblocks back to their zone. PM_ERR_STATE: one of them is not offline, and nothing was done.
+PM_API PM_NODISCARD enum pm_status pm_range_online(struct pm_machine *m, uint64_t start, uint64_t end);
+
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 
 /// What one recorded event is. `pfn`, `order`, `migratetype`, `gfp` and `arg0..2` of struct pm_events mean, by kind:
