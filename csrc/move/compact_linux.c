@@ -67,7 +67,7 @@ static uint32_t finished(struct pm_scan *scan)
 		/* Relaxed: a hint. kswapd is at work, and needs the same locks. */
 		if (atomic_load_explicit(&scan->zone->reclaim_active, memory_order_relaxed))
 			return PM_COMPACTED_PARTIAL_SKIPPED;
-		return pm_compact_weighted_score(m, scan->zone) > scan->enough ? (uint32_t)GO_ON : PM_COMPACTED_SUCCESS;
+		return pm_compact_zone_score(m, scan->zone) > scan->enough ? (uint32_t)GO_ON : PM_COMPACTED_SUCCESS;
 	}
 	/* A pageblock that was begun is gone through: half empty ones are what other types fall back to. */
 	if (scan->everything || (scan->migrate_pfn & (PM_PAGEBLOCK_NR_PAGES - 1)))
