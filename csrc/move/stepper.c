@@ -1,4 +1,5 @@
 /// Migrations with a handle, taken step by step; and what a machine keeps for migration.
+#include "move/compact_linux.h"
 #include "move/move.h"
 #include "move/protocol.h"
 #include "move/range.h"
@@ -58,6 +59,7 @@ void pm_move_destroy(struct pm_machine *m)
 	end_steppers(m, move);
 	pm_pool_deinit(&move->ranges);
 	pm_pool_deinit(&move->steppers);
+	pm_compact_state_free(m, atomic_load(&move->compact));
 	pm_host_free(&m->host, move);
 	atomic_store(&m->move, NULL);
 }
