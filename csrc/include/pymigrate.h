@@ -753,6 +753,28 @@ PM_API void pm_backing_counters(struct pm_machine *m, struct pm_backing_counters
 /// Pages of a zone on its lists by age: ret[0..5) = inactive and active anonymous, inactive and active file, unevictable.
 PM_API PM_NODISCARD enum pm_status pm_lru_sizes(struct pm_machine *m, uint32_t zone, uint64_t *ret);
 
+/* ---- load the owners of a snapshot's frames (one thread, before the machine is used) ---- */
+
+/// What a loaded page is like, as bits.
+enum pm_load_state {
+	PM_LOAD_ACTIVE = 1,	 ///< on an active list
+	PM_LOAD_REFERENCED = 2,	 ///< used since reclaim last looked
+	PM_LOAD_UNEVICTABLE = 4, ///< on the unevictable list
+	PM_LOAD_DIRTY = 8,	 ///< of a file: newer than the device
+	PM_LOAD_PRIVATE = 16,	 ///< of a file: has buffers
+	PM_LOAD_LOCKED = 32	 ///< of a file: a transfer that reads it is under way, and keeps it locked; it is not up to date until that ends
+};
+
+/// Maps n frames, which pm_load_blocks() has placed as PM_PLACE_USED with order 0, one after the other from `addr` on in a private anonymous area, each as
+/// a page that was written to. `states` (enum pm_load_state) may be NULL. Stops at the first that cannot be; `ret` gets how many were.
+/// PM_ERR_FAULT: no single area holds the range; PM_ERR_ACCESS: it maps a file; PM_ERR_BUSY: a page is there; PM_ERR_ORDER, PM_ERR_OWNED, PM_ERR_RANGE: of the frame.
+PM_API PM_NODISCARD enum pm_status pm_load_anon(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, size_t n, const uint64_t *pfns, const uint8_t *states, size_t *ret);
+/// Puts n such frames into the page cache of a file, from page `first` on. PM_ERR_BEYOND: past its end; PM_ERR_BUSY: a page is there; and as pm_load_anon(). A frame that could not get all that
+/// its state says is there without it. Writeback is begun by pm_file_sync().
+PM_API PM_NODISCARD enum pm_status pm_load_file(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t first, size_t n, const uint64_t *pfns, const uint8_t *states, size_t *ret);
+/// Gives n blocks of any order, placed as PM_PLACE_USED, to an owner, which numbers them in this order after those it has.
+PM_API PM_NODISCARD enum pm_status pm_load_owner(struct pm_machine *m, uint32_t cpu, uint64_t owner, size_t n, const uint64_t *pfns, size_t *ret);
+
 /* ---- migration (csrc/move) ---- */
 
 /// What blocks accessors while a frame moves; csrc/move/protocol.h and docs/PROTOCOLS.md say how.
