@@ -890,6 +890,106 @@ struct pm_migrate_counters {
 };
 PM_API void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret);
 
+/* ---- defragmentation (csrc/move). Owners of frames have to be there: PM_ERR_STATE ---- */
+
+/// Who decides what moves where. All move through pm_migrate()'s engine.
+enum pm_defrag_strategy {
+	PM_STRATEGY_LINUX = 0,	       ///< two scanners that come towards each other, as in Linux 6.x (csrc/move/compact_linux.c)
+	PM_STRATEGY_PLANNER = 1,       ///< the fewest moves: the cheapest pageblocks are emptied into frames outside of them
+	PM_STRATEGY_COALESCE_2004 = 2, ///< the buddies of free blocks are emptied, with the corrections of 2004's review
+	PM_STRATEGY_COALESCE_2004_RFC = 3, ///< the same without them
+	PM_NR_STRATEGIES = 4
+};
+/// The strategy's name; NULL: this build has none of that number.
+PM_API const char *pm_strategy_name(uint32_t strategy);
+
+/// How hard a compaction tries.
+enum pm_compact_priority {
+	PM_COMPACT_ASYNC = 0,	   ///< never sleeps; in pageblocks of the request's own type only
+	PM_COMPACT_SYNC_LIGHT = 1, ///< sleeps for locks, not for writeback
+	PM_COMPACT_FULL = 2	   ///< everything: skip hints, types of pageblocks and deferrals are ignored. Without a wanted number of blocks it sleeps for writeback too
+};
+
+enum pm_compact_flags {
+	PM_COMPACT_CAPTURE = 1 ///< the block of the order that comes together first goes to the caller, before anybody else can take it
+};
+
+/// Why a compaction ended, for the last zone that it looked at.
+enum pm_compact_status {
+	PM_COMPACTED_COMPLETE = 0,	  ///< all of the zone was looked at
+	PM_COMPACTED_SUCCESS = 1,	  ///< the wanted blocks are there
+	PM_COMPACTED_CAPTURED = 2,	  ///< the block is the caller's
+	PM_COMPACTED_PARTIAL_SKIPPED = 3, ///< the scanners met, but had not begun at the ends of the zone
+	PM_COMPACTED_NOT_SUITABLE = 4,	  ///< too few free frames to move anything to
+	PM_COMPACTED_NOT_FRAGMENTED = 5,  ///< memory is short, rather than fragmented (extfrag_threshold)
+	PM_COMPACTED_DEFERRED = 6,	  ///< it failed lately
+	PM_COMPACTED_CONTENDED = 7,	  ///< somebody else had a lock (ASYNC)
+	PM_COMPACTED_NO_DESTINATION = 8,  ///< no block of its order among the free ones just isolated, for a block that was to move: final for the zone. The kernel calls this contended too
+	PM_COMPACTED_NOTHING = 9,	  ///< the strategy knows nothing that it could move
+	PM_NR_COMPACTED = 10
+};
+/// A few words for an enum pm_compact_status. Static storage; never NULL.
+PM_API const char *pm_compact_status_text(uint32_t status);
+
+#define PM_EVERY_ZONE 0xffffffffu
+#define PM_ALL_BLOCKS 0xffffffffffffffffu
+#define PM_NO_FRAME 0xffffffffffffffffu
+
+struct pm_compact_result;
+
+struct pm_compact_request {
+	uint32_t strategy; ///< enum pm_defrag_strategy
+	uint32_t order;	   ///< of the blocks that are wanted
+	uint32_t zone;	   ///< index; PM_EVERY_ZONE
+	uint32_t priority; ///< enum pm_compact_priority
+	uint32_t protocol; ///< enum pm_migrate_protocol
+	uint32_t flags;	   ///< enum pm_compact_flags
+	uint32_t gfp;	   ///< of the request that wants the block: which type it is. PM_GFP_HIGHUSER_MOVABLE by default
+	uint64_t blocks;   ///< blocks of the order wanted beside those that are there; PM_ALL_BLOCKS: as many as can be had
+	const struct pm_compact_result *resume; ///< what a call gave that came back with PM_ERR_INTR, to go on from there; its counts go on too. NULL
+};
+/// Strategy linux, order 9, every zone, FULL, all blocks: what a write to /proc/sys/vm/compact_memory does.
+PM_API void pm_compact_request_default(struct pm_compact_request *ret);
+
+/// Why a zone's compaction ended, and where.
+struct pm_compact_zone_result {
+	uint32_t looked_at; ///< 0: it was not this zone's turn
+	uint32_t status;    ///< enum pm_compact_status
+	uint64_t migrate_pfn; ///< where the migrate scanner came to
+	uint64_t free_pfn;  ///< where the free scanner came to
+	uint64_t stopped_pfn; ///< NO_DESTINATION: the block that found none; PM_NO_FRAME
+	uint32_t stopped_order;
+};
+
+/// What a compaction did. Frames, where nothing else is said.
+struct pm_compact_result {
+	uint64_t blocks_before;	 ///< free blocks of the order and above, in units of the order, in the zones that were asked for
+	uint64_t blocks_after;
+	uint64_t moved;
+	uint64_t failed[16];	 ///< by enum pm_migrate_reason
+	uint64_t scanned_migrate; ///< looked at for something to move
+	uint64_t scanned_free;	 ///< looked at for somewhere to move it to
+	uint64_t isolated;	 ///< found to be worth a try, and taken from the free lists to move to
+	uint64_t batches;	 ///< calls of the engine
+	uint64_t flushes;	 ///< TLB flushes on the machine meanwhile
+	uint64_t split;		 ///< blocks split because they found no destination of their order
+	uint64_t skipped_pageblocks; ///< left out because of their skip hints
+	uint64_t captured;	 ///< first frame of the block that is the caller's, as if from pm_alloc(); PM_NO_FRAME
+	uint32_t status;	 ///< enum pm_compact_status
+	uint32_t resume_zone;	 ///< after PM_ERR_INTR: where to go on
+	struct pm_compact_zone_result zone[4];
+};
+
+/// Runs a strategy now. That less was gained than wanted is no error: the result says why. With limited waits
+/// (pm_memory_options.wait_slices) it comes back with PM_ERR_INTR every few thousand frames.
+/// PM_ERR_INVAL; PM_ERR_NOMEM; PM_ERR_INTR, PM_ERR_CLOSED: the result so far stands.
+PM_API PM_NODISCARD enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu, const struct pm_compact_request *request, struct pm_compact_result *ret);
+
+/// Moves chosen by a strategy outside of the core: from[i] goes to the free block at to[i], of its order; n of them, in the given order, in batches.
+/// `results` as for pm_migrate(); `ret` adds up. blocks_before and blocks_after are of `order`, in all zones.
+PM_API PM_NODISCARD enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t mode, uint32_t protocol, size_t n,
+	const uint64_t *from, const uint64_t *to, struct pm_migrate_result *results, struct pm_compact_result *ret);
+
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 
 /// What one recorded event is. `pfn`, `order`, `migratetype`, `gfp` and `arg0..2` of struct pm_events mean, by kind:

@@ -32,6 +32,9 @@ static inline void pm_move_count(_Atomic uint64_t *counter, uint64_t n)
 	(void)atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/// pm_migrate() for who is inside a call already, with a checked request. Destinations come from `supply`, unless that is NULL.
+enum pm_status pm_migrate_frames(struct pm_call *call, const struct pm_migrate_request *request, struct pm_supply *supply, struct pm_migrate_result *results, size_t *ret);
+
 /// Makes it, if nobody has. PM_ERR_NOMEM.
 enum pm_status pm_move_init(struct pm_machine *m);
 /// Undoes the migrations that are not over, and gives it back. No call is inside, and the spaces are still there.
