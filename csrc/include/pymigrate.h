@@ -990,6 +990,39 @@ PM_API PM_NODISCARD enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu
 PM_API PM_NODISCARD enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t mode, uint32_t protocol, size_t n,
 	const uint64_t *from, const uint64_t *to, struct pm_migrate_result *results, struct pm_compact_result *ret);
 
+/// What a frame is for whoever wants the block around it.
+enum pm_standing {
+	PM_STAND_ABSENT = 0,	  ///< in a hole, reserved, or outside every zone: no block around it comes free
+	PM_STAND_FREE = 1,
+	PM_STAND_PCP = 2,	  ///< in a per-CPU list: free once that is drained
+	PM_STAND_MOVABLE = 3,
+	PM_STAND_UNEVICTABLE = 4, ///< mlocked, or memory alone: movable, but not to be reclaimed
+	PM_STAND_WRITEBACK = 5,	  ///< being written out: movable when that is over
+	PM_STAND_LOCKED = 6,	  ///< somebody holds its lock: movable in a moment
+	PM_STAND_ISOLATED = 7,	  ///< off its list, in somebody's hands; or free, in an isolated pageblock
+	PM_STAND_PINNED = 8,	  ///< for direct I/O or longer: stays
+	PM_STAND_UNMOVABLE = 9,	  ///< the kernel's own: stays
+	PM_NR_STANDING = 10
+};
+/// A word or two; NULL for another number. Static storage.
+PM_API const char *pm_standing_name(uint32_t standing);
+
+/// Frames by enum pm_standing of the aligned blocks [first, first + n) of `order`, counted from frame 0: ret[block * PM_NR_STANDING + standing]. Each pageblock at one moment, under its
+/// zone's lock. PM_ERR_INVAL, PM_ERR_STATE; PM_ERR_RANGE: there are not so many blocks.
+PM_API PM_NODISCARD enum pm_status pm_blocks_census(struct pm_machine *m, uint32_t order, uint64_t first, size_t n, uint32_t *ret);
+
+/// What can be had at all, by whatever method.
+struct pm_bound {
+	uint64_t free_frames; ///< in free lists and per-CPU lists
+	uint64_t possible;    ///< blocks in which nothing stays
+	uint64_t blocks;      ///< of these, blocks without anything in them
+	uint64_t bound;	      ///< most blocks that can be free at once: as many as the free frames make up, and no more than are possible
+	uint64_t wanted;      ///< blocks beside those that are there, as many as asked for, or as the bound allows
+	uint64_t minimum;     ///< frames that have to move for them at least: what stands in the cheapest `wanted` blocks. Enough, too, where large blocks can be split
+};
+/// Looks at a zone (an index, PM_EVERY_ZONE) and works that out. PM_ERR_INVAL, PM_ERR_STATE.
+PM_API PM_NODISCARD enum pm_status pm_compact_bound(struct pm_machine *m, uint32_t zone, uint32_t order, uint64_t wanted, struct pm_bound *ret);
+
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 
 /// What one recorded event is. `pfn`, `order`, `migratetype`, `gfp` and `arg0..2` of struct pm_events mean, by kind:

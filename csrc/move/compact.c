@@ -4,7 +4,9 @@
 #include "virt/epoch.h"
 
 /// By enum pm_defrag_strategy; NULL: this build has none of that number.
-static const struct pm_strategy_ops *const strategies[PM_NR_STRATEGIES] = { NULL };
+static const struct pm_strategy_ops *const strategies[PM_NR_STRATEGIES] = {
+	[PM_STRATEGY_PLANNER] = &pm_strategy_planner,
+};
 
 const char *pm_strategy_name(uint32_t strategy)
 {
