@@ -21,7 +21,7 @@ struct pm_strategy_ops {
 	enum pm_status (*run)(struct pm_compaction *run);
 };
 
-extern const struct pm_strategy_ops pm_strategy_planner;
+extern const struct pm_strategy_ops pm_strategy_planner, pm_strategy_coalesce_2004, pm_strategy_coalesce_2004_rfc;
 
 /// Is the zone one of those that were asked for?
 static inline bool pm_compaction_wants(const struct pm_compaction *run, uint32_t zone)
