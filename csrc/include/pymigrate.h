@@ -355,6 +355,9 @@ PM_API PM_NODISCARD enum pm_status pm_frame_states(struct pm_machine *m, uint64_
 PM_API const void *pm_frame_table(const struct pm_machine *m);
 PM_API const void *pm_pageblock_table(const struct pm_machine *m);
 
+/// What the owners of frames know, likewise: pm_nr_frames() entries of 16 bytes (uint32 references, map count, flags as bits of csrc/phys/page.h, mapping). NULL: the machine has no owners.
+PM_API const void *pm_page_table(const struct pm_machine *m);
+
 /// The caller's own number for an allocated block. PM_ERR_ORDER: pfn is not the head of an allocated block.
 PM_API PM_NODISCARD enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag);
 

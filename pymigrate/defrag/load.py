@@ -30,7 +30,7 @@ from pymigrate.replaying.session import make_machine
 from pymigrate.replaying.start import Blocks, StartState, start_state
 from pymigrate.space import AddressSpace
 
-__all__ = ["Kind", "LoadedMemory", "Uses", "classify", "load_memory"]
+__all__ = ["Kind", "LoadedMemory", "Prepared", "Uses", "classify", "load_memory", "prepare"]
 
 U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
@@ -276,31 +276,59 @@ def _place(machine: Machine, blocks: Blocks, uses: Uses) -> None:
     )
 
 
-def load_memory(recording: Recording) -> LoadedMemory:
-    """Makes the machine that a recording's start snapshot shows, every frame with its owner, without contents.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What a snapshot says, ready to be loaded any number of times.
+
+    Attributes:
+        recording: Where it is from.
+        state: Where each frame is, the machine's holes and its pageblocks' types.
+        uses: What each frame is.
+    """
+
+    recording: Recording
+    state: StartState
+    uses: Uses
+
+
+def prepare(recording: Recording) -> Prepared:
+    """Works out what a recording's start snapshot shows.
 
     Args:
         recording: With a frame table; its events are not played.
 
     Raises:
         RecordingError: There is no frame table.
-        OutOfMemoryError: The host has no memory for the tables (about 40 bytes a frame).
     """
     if not len(recording.frame_flags):
         raise RecordingError("there is no frame table (kpageflags): nobody knows what stands where")
     # Which frames lie in per-CPU lists the frame table does not say: what has no flags stands where it stands.
     state = start_state(recording, settings={"start_pcp": 0})
+    return Prepared(recording=recording, state=state, uses=classify(recording, state))
+
+
+def load_memory(snapshot: Prepared | Recording) -> LoadedMemory:
+    """Makes the machine that a snapshot shows, every frame with its owner, without contents.
+
+    Args:
+        snapshot: By `prepare`, or a recording with a frame table.
+
+    Raises:
+        RecordingError: There is no frame table.
+        OutOfMemoryError: The host has no memory for the tables (about 40 bytes a frame).
+    """
+    ready = prepare(snapshot) if isinstance(snapshot, Recording) else snapshot
     machine = make_machine(
-        recording,
+        ready.recording,
         Policy(),
-        holes=state.holes,
-        reserved=state.reserved,
-        pageblock_types=state.pageblock_types,
+        holes=ready.state.holes,
+        reserved=ready.state.reserved,
+        pageblock_types=ready.state.pageblock_types,
         memory=MemoryOptions(contents="none"),
     )
     try:
-        loaded = LoadedMemory(machine=machine, uses=classify(recording, state))
-        _place(machine, state.blocks, loaded.uses)
+        loaded = LoadedMemory(machine=machine, uses=ready.uses)
+        _place(machine, ready.state.blocks, loaded.uses)
         _load_anon(loaded)
         _load_files(loaded)
         _load_folios(loaded)
