@@ -988,6 +988,41 @@ struct pm_compact_result {
 /// PM_ERR_INVAL; PM_ERR_NOMEM; PM_ERR_INTR, PM_ERR_CLOSED: the result so far stands.
 PM_API PM_NODISCARD enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu, const struct pm_compact_request *request, struct pm_compact_result *ret);
 
+/// What an administrator can set, for strategy linux and kcompactd.
+struct pm_compact_settings {
+	uint32_t proactiveness;	    ///< 0..100: how little of free memory kcompactd wants in small blocks. 0: it does nothing of its own accord. 20 by default
+	uint32_t extfrag_threshold; ///< 0..1000: with a fragmentation index up to this a failure is for want of memory, and nothing is compacted for costly orders. 500
+};
+PM_API PM_NODISCARD enum pm_status pm_compact_settings(struct pm_machine *m, struct pm_compact_settings *ret);
+/// PM_ERR_INVAL: out of range.
+PM_API PM_NODISCARD enum pm_status pm_set_compact_settings(struct pm_machine *m, const struct pm_compact_settings *settings);
+
+/// What strategy linux remembers of a zone (an index), and what it has done.
+struct pm_compact_zone_info {
+	uint64_t cached_migrate_async; ///< where the next scan begins, unless it goes from end to end
+	uint64_t cached_migrate;
+	uint64_t cached_free;
+	uint32_t considered;   ///< attempts since the last failure
+	uint32_t defer_shift;  ///< of 2^defer_shift attempts one is made
+	uint32_t order_failed; ///< the smallest order that failed
+	uint64_t skipped;      ///< pageblocks with a skip hint
+	uint32_t score;	       ///< 0..100: the part of its free memory that is in blocks below the huge-page order
+};
+PM_API PM_NODISCARD enum pm_status pm_compact_zone_info(struct pm_machine *m, uint32_t zone, struct pm_compact_zone_info *ret);
+
+/// What strategy linux has done on a machine. Runs over a zone, but for the last three.
+struct pm_compact_counters {
+	uint64_t runs;
+	uint64_t success;  ///< ended with what was wanted
+	uint64_t failed;   ///< went through to the end without
+	uint64_t captured;
+	uint64_t deferred; ///< not begun, because others had failed
+	uint64_t stalls;   ///< allocations that compacted
+	uint64_t wakes;	   ///< times that kcompactd had a request to work for
+	uint64_t proactive; ///< times that it worked of its own accord
+};
+PM_API void pm_compact_counters(struct pm_machine *m, struct pm_compact_counters *ret);
+
 /// Moves chosen by a strategy outside of the core: from[i] goes to the free block at to[i], of its order; n of them, in the given order, in batches.
 /// `results` as for pm_migrate(); `ret` adds up. blocks_before and blocks_after are of `order`, in all zones.
 PM_API PM_NODISCARD enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t mode, uint32_t protocol, size_t n,

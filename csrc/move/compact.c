@@ -5,6 +5,7 @@
 
 /// By enum pm_defrag_strategy; NULL: this build has none of that number.
 static const struct pm_strategy_ops *const strategies[PM_NR_STRATEGIES] = {
+	[PM_STRATEGY_LINUX] = &pm_strategy_linux,
 	[PM_STRATEGY_PLANNER] = &pm_strategy_planner,
 	[PM_STRATEGY_COALESCE_2004] = &pm_strategy_coalesce_2004,
 	[PM_STRATEGY_COALESCE_2004_RFC] = &pm_strategy_coalesce_2004_rfc,
@@ -65,7 +66,7 @@ static uint64_t all_blocks(const struct pm_compaction *run)
 }
 
 /// Frames that a limited call looks at or moves in one go: tens of milliseconds. To move one costs more than to look at it.
-enum { PM_COMPACT_ALLOWANCE = 1 << 20, PM_COMPACT_MOVE_COST = 16 };
+enum { PM_COMPACT_ALLOWANCE = 1 << 20, PM_COMPACT_MOVE_COST = 32 };
 
 enum pm_status pm_compaction_spend(struct pm_compaction *run, uint64_t frames)
 {

@@ -10,11 +10,14 @@ enum { PM_OBJECT_MIGRATION = 17 };
 /// Attempts a folio gets (REFERENCE section 2): in batches that never sleep, then one by one.
 enum { PM_ASYNC_TRIES = 10, PM_BATCH_TRIES = 3, PM_SINGLE_TRIES = 7 };
 
+struct pm_compact_state;
+
 struct pm_move {
 	struct pm_pool steppers; ///< struct pm_stepper
 	_Atomic uint64_t moved[PM_NR_PROTOCOLS]; ///< (A) statistics, all of them
 	_Atomic uint64_t failed[PM_NR_WHY];
 	_Atomic uint64_t batches, flushes, swap_slots, writeouts;
+	_Atomic(struct pm_compact_state *) compact; ///< what strategy linux remembers; made by the first compaction
 };
 
 /// A migration with a handle. One thread at a time takes a step.

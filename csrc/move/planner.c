@@ -329,6 +329,22 @@ static enum pm_status carry_out(struct planner *p, struct batch *batch)
 
 /* ---- the run ---- */
 
+/// Is all there that was planned? Then nothing has to be looked at again.
+static bool is_done(struct planner *p)
+{
+	uint64_t blocks = 0;
+	uint32_t zone;
+
+	if (pm_drain(p->m, PM_ALL_CPUS) != PM_OK)
+		return false;
+	for (zone = 0; zone < p->m->nr_zones; zone++)
+		if (pm_compaction_wants(p->run, zone))
+			blocks += pm_compaction_blocks(p->m, zone, p->order);
+	if (blocks >= p->target)
+		p->run->result->status = PM_COMPACTED_SUCCESS;
+	return blocks >= p->target;
+}
+
 /// Plans and moves until the blocks are there, or a plan gained nothing and learnt nothing.
 static enum pm_status plan_and_move(struct planner *p, struct batch *batch)
 {
@@ -350,6 +366,8 @@ static enum pm_status plan_and_move(struct planner *p, struct batch *batch)
 		if (!p->nr_chosen)
 			return PM_OK;
 		status = carry_out(p, batch);
+		if (!status && !p->nr_learnt && is_done(p))
+			return PM_OK;
 		if (p->run->result->moved == moved && !p->nr_learnt)
 			break;
 	}

@@ -1,4 +1,5 @@
 /// Migrations with a handle, taken step by step; and what a machine keeps for migration.
+#include "move/compact_linux.h"
 #include "move/move.h"
 #include "move/protocol.h"
 
@@ -49,6 +50,7 @@ void pm_move_destroy(struct pm_machine *m)
 		return;
 	end_steppers(m, move);
 	pm_pool_deinit(&move->steppers);
+	pm_compact_state_free(m, atomic_load(&move->compact));
 	pm_host_free(&m->host, move);
 	atomic_store(&m->move, NULL);
 }

@@ -39,4 +39,6 @@ enum pm_status pm_compaction_move(struct pm_compaction *run, const uint64_t *fro
 /// Frames looked at or moved. PM_ERR_INTR: the call has done as much as it may in one go. PM_ERR_CLOSED: the machine is closing.
 enum pm_status pm_compaction_spend(struct pm_compaction *run, uint64_t frames);
 
+extern const struct pm_strategy_ops pm_strategy_linux;
+
 #endif
