@@ -16,7 +16,9 @@
 enum {
 	PM_PLANS_MOST = 64,   ///< a run's plans; each that gains nothing and learns nothing ends the run, too
 	PM_BLOCK_TRIES = 3,   ///< times that a block may fail for reasons that pass
-	PM_NEVER = 0xff	      ///< tries of a block that is left alone
+	PM_NEVER = 0xff,      ///< tries of a block that is left alone
+	PM_GO_FRAMES = 1 << 15, ///< frames that a plan of a limited call moves
+	PM_ROOM_FACTOR = 4    ///< how much more room than needed is looked for, so that large blocks find theirs
 };
 
 #define PM_NO_ROOM 0xffffffffu
@@ -48,6 +50,7 @@ struct planner {
 	uint64_t target;	 ///< free blocks to end with
 	struct vector items;	 ///< struct item
 	struct vector room[PM_NR_ORDERS]; ///< uint32_t: free blocks to move to, by order; the last one is the next to be used
+	uint64_t room_frames;	 ///< in it
 	uint32_t rank;		 ///< of the block that is looked at
 	uint32_t nr_learnt;	 ///< failures that the next plan knows of
 	bool no_memory;
@@ -158,8 +161,10 @@ static void see_room(struct pm_census *census, uint64_t head, unsigned int order
 	struct planner *p = PM_CONTAINER_OF(census, struct planner, census);
 
 	/* The reserve for urgent requests is no place for what can wait. */
-	if (standing == PM_STAND_FREE && frames == 1u << order && pm_pageblock_type(pm_pageblock_of(p->m, pm_pfn(head))) != PM_MT_HIGHATOMIC)
+	if (standing == PM_STAND_FREE && frames == 1u << order && pm_pageblock_type(pm_pageblock_of(p->m, pm_pfn(head))) != PM_MT_HIGHATOMIC) {
 		push_room(p, head, order);
+		p->room_frames += frames;
+	}
 }
 
 static void look_at(struct planner *p, uint32_t block, bool for_room)
@@ -192,16 +197,46 @@ static uint32_t take_room(struct planner *p, unsigned int order)
 	return pfn;
 }
 
-/// Large blocks first: what they leave is room for small ones, and not the other way round.
-static void assign(struct planner *p)
+/// Finds room of `enough` frames, or all there is, in the dearest blocks first: of those the least can be hoped for.
+static void gather_room(struct planner *p, uint64_t enough)
+{
+	uint32_t rank = p->nr_sorted, first = p->nr_free + p->nr_chosen;
+	unsigned int order;
+	size_t i;
+
+	p->room_frames = 0;
+	for (order = 0; order < PM_NR_ORDERS; order++)
+		p->room[order].n = 0;
+	while (rank > first && p->room_frames < enough)
+		look_at(p, p->sorted[--rank], true);
+	p->run->result->scanned_free += (uint64_t)(p->nr_sorted - rank) << p->order;
+	/* The last is used first. */
+	for (order = 0; order < PM_NR_ORDERS; order++) {
+		uint32_t *at = p->room[order].at;
+
+		for (i = 0; i < p->room[order].n / 2; i++) {
+			uint32_t other = at[p->room[order].n - 1 - i];
+
+			at[p->room[order].n - 1 - i] = at[i];
+			at[i] = other;
+		}
+	}
+}
+
+/// Large blocks first: what they leave is room for small ones, and not the other way round. False: one found no room.
+static bool assign(struct planner *p)
 {
 	unsigned int order = PM_NR_ORDERS;
+	bool all = true;
 	size_t i;
 
 	while (order-- > 0)
 		for (i = 0; i < p->items.n; i++)
-			if (item_at(p, i)->order == order)
+			if (item_at(p, i)->order == order) {
 				item_at(p, i)->to = take_room(p, order);
+				all = all && item_at(p, i)->to != PM_NO_ROOM;
+			}
+	return all;
 }
 
 /// How many free blocks to end with: no more than there can be, or what stands in them would have nowhere to go.
@@ -214,27 +249,43 @@ static void set_target(struct planner *p)
 	p->target = before < bound && wanted < bound - before ? before + wanted : bound;
 }
 
+/// The cheapest blocks, up to the target. What stands in them is planned for; in a call that has to come back soon only as much as it gets done. Returns its frames.
+static uint64_t choose(struct planner *p)
+{
+	uint64_t most = p->run->call->limited ? PM_GO_FRAMES : UINT64_MAX, frames = 0;
+
+	p->nr_chosen = 0;
+	for (p->rank = p->nr_free; p->rank < p->nr_sorted && p->rank < p->target; p->rank++) {
+		uint32_t block = p->sorted[p->rank];
+
+		if (p->cost[block] == PM_NO_ROOM)
+			break;
+		p->nr_chosen++;
+		if (frames >= most)
+			continue;
+		look_at(p, block, false);
+		frames += p->cost[block];
+	}
+	return frames;
+}
+
 static enum pm_status make_plan(struct planner *p)
 {
-	unsigned int order;
+	uint64_t frames;
 	uint32_t block;
 
 	p->items.n = 0;
-	for (order = 0; order < PM_NR_ORDERS; order++)
-		p->room[order].n = 0;
 	p->free_frames = p->possible = 0;
 	for (block = 0; block < p->nr; block++)
 		price(p, block);
 	sort_blocks(p);
 	set_target(p);
-	p->nr_chosen = 0;
-	for (p->rank = p->nr_free; p->rank < p->nr_sorted && p->rank < p->target && p->cost[p->sorted[p->rank]] != PM_NO_ROOM; p->rank++, p->nr_chosen++)
-		look_at(p, p->sorted[p->rank], false);
-	/* The dearest last, for that is what is used first. */
-	for (block = p->nr_free + p->nr_chosen; block < p->nr_sorted; block++)
-		look_at(p, p->sorted[block], true);
-	p->run->result->scanned_free += (uint64_t)(p->nr_sorted - p->nr_free - p->nr_chosen) << p->order;
-	assign(p);
+	frames = choose(p);
+	gather_room(p, PM_ROOM_FACTOR * frames);
+	if (!assign(p)) {
+		gather_room(p, UINT64_MAX);
+		(void)assign(p);
+	}
 	return p->no_memory ? PM_ERR_NOMEM : PM_OK;
 }
 
@@ -366,13 +417,11 @@ static enum pm_status plan_and_move(struct planner *p, struct batch *batch)
 		if (!p->nr_chosen)
 			return PM_OK;
 		status = carry_out(p, batch);
-		if (!status && !p->nr_learnt && is_done(p))
-			return PM_OK;
-		if (p->run->result->moved == moved && !p->nr_learnt)
+		if (status || (!p->nr_learnt && is_done(p)) || (p->run->result->moved == moved && !p->nr_learnt))
 			break;
 	}
-	/* On any end: what came free counts. */
-	return pm_drain(p->m, PM_ALL_CPUS) == PM_OK ? status : PM_ERR_INVAL;
+	(void)is_done(p);
+	return status;
 }
 
 static void give_back(struct planner *p, struct batch *batch)
