@@ -208,15 +208,17 @@ class Range(Closeable):
             text = "cancelled" if status == lib.PM_ERR_INTR else ffi.string(lib.pm_status_text(status)).decode()
             if status == lib.PM_ERR_BUSY:
                 text = "something is in the way"
-        counts = (info.moved, info.put_back, info.passes, info.tried)
         return RangeResult(
-            status == 0,
-            text,
-            int(status),
-            int(info.start),
-            int(info.end - info.start),
-            *map(int, counts),
-            self.obstacles(),
+            ok=status == 0,
+            text=text,
+            status=int(status),
+            start=int(info.start),
+            nr=int(info.end - info.start),
+            moved=int(info.moved),
+            put_back=int(info.put_back),
+            passes=int(info.passes),
+            tried=int(info.tried),
+            obstacles=self.obstacles(),
         )
 
     def cancel(self) -> None:
