@@ -55,6 +55,18 @@ static void putback(struct pm_migration *mig)
 	mig->isolated = false;
 }
 
+enum pm_status pm_migration_destination(struct pm_migration *mig, unsigned int order)
+{
+	enum pm_status status;
+
+	if (!mig->supply)
+		return pm_destination_alloc(mig->call, &mig->destination, mig->from, order, &mig->to);
+	status = pm_host_fails(&mig->call->m->host) ? PM_ERR_NOMEM : mig->supply->get(mig->supply, mig->call, mig->from, order, &mig->to);
+	if (!status)
+		pm_page_own(mig->call->m, mig->to);
+	return status;
+}
+
 static enum pm_status allocate(struct pm_migration *mig)
 {
 	enum pm_status status;
@@ -67,7 +79,7 @@ static enum pm_status allocate(struct pm_migration *mig)
 		pm_page_own(mig->call->m, mig->to);
 		return PM_OK;
 	}
-	status = pm_destination_alloc(mig->call, &mig->destination, mig->from, 0, &mig->to);
+	status = pm_migration_destination(mig, 0);
 	if (status == PM_ERR_INTR || status == PM_ERR_CLOSED)
 		return status;
 	return status ? fail(mig, PM_ERR_NOMEM, PM_WHY_NO_MEMORY) : PM_OK;
@@ -285,10 +297,14 @@ static void free_frozen(struct pm_migration *mig)
 		mig->batch->waited_for = true;
 	pm_page_set_mapping(page, 0);
 	mig->locked_from = false;
-	if (mig->batch)
+	if (mig->batch) {
 		mig->batch->empty[mig->batch->nr_empty++] = mig->from.v;
-	else
+	} else if (mig->supply) {
+		pm_page_unown(m, mig->from);
+		mig->supply->emptied(mig->supply, mig->call, 1, &(uint64_t){ mig->from.v });
+	} else {
 		pm_page_disown(m, mig->call->cpu, mig->from);
+	}
 }
 
 static enum pm_status finish(struct pm_migration *mig)

@@ -60,7 +60,7 @@ void pm_page_own(struct pm_machine *m, struct pm_pfn pfn)
 	note_owner(pfn, pm_word_order(word), true);
 }
 
-static void disown(struct pm_machine *m, struct pm_pfn pfn)
+void pm_page_unown(struct pm_machine *m, struct pm_pfn pfn)
 {
 	struct pm_frame *frame = pm_frame_of(m, pfn);
 	struct pm_page *page = pm_page_of(m, pfn);
@@ -78,7 +78,7 @@ void pm_page_disown(struct pm_machine *m, uint32_t cpu, struct pm_pfn pfn)
 	unsigned int order = pm_page_order(m, pfn);
 	enum pm_status status;
 
-	disown(m, pfn);
+	pm_page_unown(m, pfn);
 	status = pm_free(m, cpu, pfn.v, order);
 	PM_ASSERT(status == PM_OK);
 }
@@ -89,7 +89,7 @@ void pm_page_disown_bulk(struct pm_machine *m, uint32_t cpu, size_t n, uint64_t 
 	size_t i, done;
 
 	for (i = 0; i < n; i++)
-		disown(m, pm_pfn(pfns[i]));
+		pm_page_unown(m, pm_pfn(pfns[i]));
 	status = pm_free_bulk(m, cpu, 0, n, pfns, &done);
 	PM_ASSERT(status == PM_OK && done == n);
 }
