@@ -180,12 +180,22 @@ class Decoder:
         """Bytes of a record within compressed ones whose end has not come."""
         return len(self._rest)
 
-    def finish(self, *, truncated: bool = False) -> tuple[Events, ParseStats]:
+    def finish(self, *, truncated: bool = False, tail_lost: bool = False) -> tuple[Events, ParseStats]:
         """The events of all CPUs in order of time, and the counts.
 
         Args:
             truncated: The source ended too early, which the caller has found out and may pass over.
+            tail_lost: The tracer lost events at the end, nobody knows how many: they count as one.
         """
         self._columns.take()
         stats = self._stats()
-        return self._columns.join(merge=True), replace(stats, truncated=1) if truncated else stats
+        if truncated:
+            stats = replace(stats, truncated=1)
+        if tail_lost:
+            stats = replace(
+                stats,
+                lost_lines=stats.lost_lines + 1,
+                lost_events=stats.lost_events + 1,
+                first_lost_line=stats.first_lost_line or stats.lines,
+            )
+        return self._columns.join(merge=True), stats
