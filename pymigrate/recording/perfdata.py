@@ -181,11 +181,11 @@ class _Unpacker:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._feed: Callable[[memoryview], Iterator[bytes]] | None = None
+        self._feed: Callable[[bytes], Iterator[bytes]] | None = None
         self.blocks = ZstdBlocks()
         self.full = False
 
-    def __call__(self, piece: memoryview) -> Iterator[bytes]:
+    def __call__(self, piece: bytes) -> Iterator[bytes]:
         if self._feed is None:
             self._feed = unzstd_stream(self._path)
         self.full = len(piece) >= _FULL_RECORD_BYTES

@@ -15,7 +15,17 @@ from typing import Any
 
 from pymigrate.errors import RecordingError
 
-__all__ = ["CHUNK_BYTES", "SUFFIXES", "ZstdBlocks", "find_file", "is_packed", "read_all", "read_chunks", "unzstd", "unzstd_stream"]
+__all__ = [
+    "CHUNK_BYTES",
+    "SUFFIXES",
+    "ZstdBlocks",
+    "find_file",
+    "is_packed",
+    "read_all",
+    "read_chunks",
+    "unzstd",
+    "unzstd_stream",
+]
 
 CHUNK_BYTES = 1 << 20
 SUFFIXES = ("", ".zst", ".gz")
@@ -181,7 +191,7 @@ def unzstd(data: bytes, size: int, path: str) -> bytes:
     return done.stdout[: size + 1]
 
 
-def unzstd_stream(path: str) -> Callable[[memoryview], Iterator[bytes]]:
+def unzstd_stream(path: str) -> Callable[[bytes], Iterator[bytes]]:
     """Returns a function that decompresses a zstd stream: what it yields at once stays below about 8 MiB.
 
     Raises:
@@ -192,10 +202,10 @@ def unzstd_stream(path: str) -> Callable[[memoryview], Iterator[bytes]]:
         raise RecordingError("to read compressed perf.data, install: pip install 'pymigrate[zstd]'", path=path)
     engine: list[Any] = []
 
-    def feed(data: memoryview) -> Iterator[bytes]:
+    def feed(data: bytes) -> Iterator[bytes]:
         # A block of zstd takes four bytes and may hold 128 KiB.
         for at in range(0, len(data), 256):
-            piece = bytes(data[at : at + 256])
+            piece = data[at : at + 256]
             while piece:
                 if not engine:
                     engine.append(zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj())
@@ -211,11 +221,7 @@ def unzstd_stream(path: str) -> Callable[[memoryview], Iterator[bytes]]:
 
 
 class ZstdBlocks:
-    """Follows the frames and blocks of a zstd stream (RFC 8878, 3.1) that comes in pieces, without decompressing it.
-
-    Attributes:
-        inside: Whether what has come so far ends inside a frame's head or a block, so that something is missing.
-    """
+    """Follows the frames and blocks of a zstd stream (RFC 8878, 3.1) that comes in pieces, without decompressing it."""
 
     def __init__(self) -> None:
         self._head, self._need = bytearray(), 5
@@ -225,9 +231,10 @@ class ZstdBlocks:
 
     @property
     def inside(self) -> bool:
+        """Whether what has come so far ends inside a frame's head or a block, so that something is missing."""
         return self._skip > 0 or len(self._head) > 0
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes) -> None:
         """Goes over the next piece; what is damaged is left to the decompressor to say."""
         at = 0
         while at < len(data):

@@ -167,6 +167,8 @@ def test_an_import_keeps_what_the_file_says_of_its_machine(tmp_path):
         (TRACE_DAT["7, zstd"][:-40], "are left"),
         (PERF_DATA["file"][:200], "beyond the end|cut|left"),
         (PERF_DATA["pipe"][:-9], "end inside a record"),
+        (TRACE_DAT["6"][:-4088] + struct.pack("<Q", 5000) + TRACE_DAT["6"][-4080:], "more than a page"),
+        (perf.as_file(PERF, perf.records(PERF)[:6] + b"\4\0" + perf.records(PERF)[8:]), "less than 8 bytes"),
         (PERF_DATA["file"][:48] + struct.pack("<Q", 0) + PERF_DATA["file"][56:], "did not end in order"),
     ],
 )
