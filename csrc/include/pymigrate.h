@@ -526,6 +526,39 @@ struct pm_space_info {
 /// Counts of a space, at one moment: walks its page tables.
 PM_API PM_NODISCARD enum pm_status pm_space_info(struct pm_machine *m, uint32_t cpu, uint64_t space, struct pm_space_info *ret);
 
+/* ---- for simulators: translate, with memory on first touch (csrc/virt/translate.c) ---- */
+
+/// A huge page is a block of this order behind one entry of the second level: 2 MiB with 4 KiB pages.
+enum { PM_HUGE_ORDER = 9 };
+
+enum pm_translate_flags {
+	PM_TRANSLATE_WRITE = 1, ///< a write: a page shared copy-on-write gets its own frame
+	PM_TRANSLATE_SMALL = 2, ///< a first touch takes a single frame, never a huge page
+	PM_TRANSLATE_MAPPED = 4 ///< only what pm_map() has mapped: PM_ERR_FAULT elsewhere
+};
+
+/// How a translation came about: what a host charges latency for.
+enum pm_translation_kind {
+	PM_TRANSLATED_HIT = 0,	 ///< it was there
+	PM_TRANSLATED_TOUCH = 1, ///< first touch: a frame was allocated, or a file's page mapped
+	PM_TRANSLATED_SWAP = 2,	 ///< it came back from swap
+	PM_TRANSLATED_OTHER = 3	 ///< a copy on write, or a page that was moving
+};
+
+struct pm_translation {
+	uint64_t pfn;	///< the frame that holds the address
+	uint32_t order; ///< 0, or PM_HUGE_ORDER: the aligned 2^order pages around the address lie in the aligned block of 2^order frames around `pfn`
+	uint32_t kind;	///< enum pm_translation_kind
+};
+
+/// Where an address is, as a load or a store (PM_TRANSLATE_WRITE) finds it: the page is faulted in if it has to be, and its entry marked young and dirty.
+/// Where nothing is mapped, private anonymous memory is mapped first (up to 1 GiB around, aligned, what is free of it), so a host need not call pm_map().
+/// A first touch takes a huge page where the whole aligned range is private, writable, never touched, and a block of PM_HUGE_ORDER is free; a single frame
+/// otherwise. A huge page is broken up, and its pages translated one by one, once one of them is unmapped, moved, reclaimed or copied.
+/// The translation holds until the page is unmapped, reclaimed, copied by a write (a fork) or moved. PM_ERR_FAULT: the address is
+/// 2^PM_VA_BITS or more; PM_ERR_ACCESS; PM_ERR_INVAL; an allocation's status. Locks: none for a hit.
+PM_API PM_NODISCARD enum pm_status pm_translate(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint32_t flags, struct pm_translation *ret);
+
 /* ---- pins and windows ---- */
 
 enum pm_pin_kind {

@@ -83,6 +83,7 @@ void pm_gather_range(struct pm_gather *gather, struct pm_vma *vma, uint64_t star
 
 			if (!pm_pte_load(entry))
 				continue;
+			pm_table_break(leaf);
 			pte = pm_pte_clear(entry, gather->alone);
 			if (pm_pte_present(pte))
 				drop_present(gather, vma, pte);
