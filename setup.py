@@ -1,8 +1,9 @@
 """Build of the C extension: everything else is declared in pyproject.toml.
 
-The extensions themselves are described by pymigrate/_ffi_build.py. This file adds three things: an error that a person
-can act on where the machine has no C compiler or no Python headers, the abi3 tag of the wheel, and when the schedule
-search is built: for who works on pymigrate (an editable install, a build in place), and where PYMIGRATE_EXPLORE=1 asks.
+The extensions themselves are described by pymigrate/_ffi_build.py. This file adds four things: an error that a person
+can act on where the machine has no C compiler or no Python headers, the abi3 tag of the wheel, the header and the
+libraries for programs in C (docs/EMBED_LINKED.md), and when the schedule search is built: for who works on pymigrate
+(an editable install, a build in place), and where PYMIGRATE_EXPLORE=1 asks.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import subprocess
 import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -45,6 +48,40 @@ class BuildCore(build_ext):
         own = copy.copy(self)
         own.build_temp = os.path.join(self.build_temp, ext.name)
         super(BuildCore, own).build_extension(ext)
+        if ext.name == "pymigrate._core" and os.environ.get("PYMIGRATE_FLAVOUR", "release") in ("", "release"):
+            self.build_libraries(Path(own.build_temp))
+
+    def copy_extensions_to_source(self) -> None:
+        """For a build in place and an editable install: the header and the libraries as well."""
+        super().copy_extensions_to_source()
+        built = Path(self.build_lib, "pymigrate")
+        for name in ("include/pymigrate.h", "lib/libpymigrate.a", "lib/libpymigrate.so"):
+            if (built / name).exists():
+                Path("pymigrate", name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(built / name, Path("pymigrate", name))
+
+    def build_libraries(self, objects_of_core: Path) -> None:
+        """Put the header and the two libraries into the package, from the objects that the extension was made of."""
+        package = Path(self.get_ext_fullpath("pymigrate._core")).parent
+        objects = [str(path) for path in sorted((objects_of_core / "csrc").rglob("*.o"))]
+        libraries = package / "lib"
+        static, shared = libraries / "libpymigrate.a", libraries / "libpymigrate.so"
+        libraries.mkdir(parents=True, exist_ok=True)
+        (package / "include").mkdir(exist_ok=True)
+        shutil.copyfile("csrc/include/pymigrate.h", package / "include" / "pymigrate.h")
+        # The archiver adds to what is there; a member whose source is gone must not stay.
+        static.unlink(missing_ok=True)
+        self.compiler.create_static_lib(objects, "pymigrate", output_dir=str(libraries))
+        # -S: without what a debugger reads, which is most of a file.
+        self.compiler.link_shared_object(
+            objects,
+            str(shared),
+            extra_preargs=["-Wl,-soname,libpymigrate.so", "-Wl,-S"],
+            extra_postargs=["-pthread"],
+            target_lang="c",
+        )
+        if shutil.which("strip"):
+            subprocess.run(["strip", "--strip-debug", str(static)], check=True)
 
     def build_extensions(self) -> None:
         """Check for the compiler and the headers before the first file is compiled."""

@@ -30,6 +30,7 @@ from pymigrate.errors import (  # noqa: E402
 
 if TYPE_CHECKING:
     from pymigrate.devices import BlockDevice
+    from pymigrate.embedding import get_cmake_dir, get_include, get_library_dir, get_pkgconfig_dir
     from pymigrate.files import File
     from pymigrate.gfp import FrameState, Gfp, MigrateType, Place, ZoneKind
     from pymigrate.layout import Settings, Zone
@@ -86,6 +87,10 @@ __all__ = [
     "Zone",
     "ZoneKind",
     "__version__",
+    "get_cmake_dir",
+    "get_include",
+    "get_library_dir",
+    "get_pkgconfig_dir",
     "migrate",
     "replay",
 ]
@@ -96,6 +101,7 @@ _LAZY: dict[str, str] = {
     **dict.fromkeys(("FrameState", "Gfp", "MigrateType", "Place", "ZoneKind"), "pymigrate.gfp"),
     **dict.fromkeys(("Settings", "Zone"), "pymigrate.layout"),
     "BlockDevice": "pymigrate.devices",
+    **dict.fromkeys(("get_cmake_dir", "get_include", "get_library_dir", "get_pkgconfig_dir"), "pymigrate.embedding"),
     "File": "pymigrate.files",
     "Machine": "pymigrate.machine",
     "MemoryOptions": "pymigrate.memory",

@@ -72,8 +72,8 @@ def test_files_fit_in_a_head() -> None:
     folders = (CSRC, ROOT / "pymigrate", ROOT / "benchmarks", ROOT / "tests", ROOT / "tools")
     sources = [path for folder in folders for suffix in ("*.c", "*.h", "*.py") for path in folder.rglob(suffix)]
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
-    # The public header is one file by design: an embedder copies it, and the binding reads it.
-    del lengths[CSRC / "include" / "pymigrate.h"]
+    # The public header is one file by design: an embedder copies it, and the binding reads it. A build copies it, too.
+    lengths = {path: n for path, n in lengths.items() if path.name != "pymigrate.h"}
     faults = [f"{path.relative_to(ROOT)}: {n} lines" for path, n in sorted(lengths.items()) if n > LINES_MAX]
     assert not faults, "\n".join(faults)
 

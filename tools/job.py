@@ -231,6 +231,15 @@ def explore() -> None:
 
 
 @job
+def reference() -> None:
+    """The C reference of pymigrate.h, in build/reference/html; needs doxygen."""
+    if shutil.which("doxygen") is None:
+        sys.exit("this job needs doxygen: apt-get install doxygen")
+    BUILD.mkdir(exist_ok=True)
+    run("doxygen", "docs/Doxyfile")
+
+
+@job
 def wheel() -> None:
     """The abi3 wheel, in dist/."""
     run(sys.executable, "-m", "build", "--wheel")

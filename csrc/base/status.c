@@ -15,6 +15,11 @@ void pm_assert_failed(const char *condition, const char *file, int line)
 	abort();
 }
 
+uint32_t pm_abi_version(void)
+{
+	return PM_ABI_VERSION;
+}
+
 const char *pm_status_text(enum pm_status status)
 {
 	switch (status) {

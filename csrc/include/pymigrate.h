@@ -25,6 +25,12 @@
 #define PM_NODISCARD
 #endif
 
+#if defined(__cplusplus) && defined(__GNUC__)
+/* In C a structure and the function that fills it may have one name; g++ -Wshadow would warn of each pair. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -78,6 +84,14 @@ enum pm_status {
 	PM_ERR_NO_CONTENTS = -27, ///< the machine keeps no contents of frames
 	PM_ERR_PINNED = -28	 ///< a pinned frame is in the way
 };
+
+/// Version of the binary interface. MAJOR changes when a program compiled against an older header could go wrong (a structure, a number or
+/// the meaning of a call has changed); MINOR grows when something is added.
+enum { PM_ABI_MAJOR = 1, PM_ABI_MINOR = 0, PM_ABI_VERSION = PM_ABI_MAJOR * 65536 + PM_ABI_MINOR };
+
+/// PM_ABI_VERSION of the library that was loaded: MAJOR * 65536 + MINOR. A caller who was compiled against this header may go on if MAJOR is the
+/// same and MINOR not smaller than his own. No lock; any thread.
+PM_API uint32_t pm_abi_version(void);
 
 /// One English sentence for a status. Static storage; never NULL.
 PM_API const char *pm_status_text(enum pm_status status);
@@ -211,6 +225,7 @@ PM_API PM_NODISCARD enum pm_status pm_free_bulk(struct pm_machine *m, uint32_t c
 /// pm_alloc_bulk() and pm_free_bulk() for bindings: n if all blocks were allocated or freed. Otherwise minus a number whose
 /// lowest eight bits are minus the enum pm_status, and those above how many blocks were done before it.
 PM_API PM_NODISCARD int64_t pm_alloc_pfns(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, size_t n, uint64_t *pfns);
+/// pm_free_bulk() for bindings, with the result of pm_alloc_pfns().
 PM_API PM_NODISCARD int64_t pm_free_pfns(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns);
 
 /// Takes the free block of 2^order frames at exactly `pfn` (a part of a larger free block is split off), type `migratetype`.
@@ -220,8 +235,9 @@ PM_API PM_NODISCARD enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, u
 /// Splits an allocated block into blocks of `new_order`, each of which is freed by itself. PM_ERR_ORDER, PM_ERR_RANGE, PM_ERR_DOUBLE_FREE.
 PM_API PM_NODISCARD enum pm_status pm_split(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t new_order);
 
-/// Moves all blocks of the per-CPU lists of `cpu` (PM_ALL_CPUS: of every CPU) to the free lists.
+/// In place of a CPU: every one.
 #define PM_ALL_CPUS 0xffffffffu
+/// Moves all blocks of the per-CPU lists of `cpu` (PM_ALL_CPUS: of every CPU) to the free lists.
 PM_API PM_NODISCARD enum pm_status pm_drain(struct pm_machine *m, uint32_t cpu);
 
 /// What the kernel's periodic vmstat work does to the lists of `cpu` about once a second: lowers `high`, drains what is above it.
@@ -305,23 +321,30 @@ struct pm_counters {
 	uint64_t highatomic_reserved;	///< pageblocks
 };
 
+/// How many zones the machine has; a zone's index is below it.
 PM_API uint32_t pm_nr_zones(const struct pm_machine *m);
+/// How many CPUs the machine has; `cpu` of every function is below it.
 PM_API uint32_t pm_nr_cpus(const struct pm_machine *m);
 PM_API uint64_t pm_nr_frames(const struct pm_machine *m); ///< one past the last frame of the last zone
+/// One zone, at one moment. PM_ERR_INVAL: no such zone.
 PM_API PM_NODISCARD enum pm_status pm_zone_info(struct pm_machine *m, uint32_t zone, struct pm_zone_info *ret);
+/// The lists of one CPU and zone. PM_ERR_INVAL: no such CPU or zone.
 PM_API PM_NODISCARD enum pm_status pm_pcp_info(struct pm_machine *m, uint32_t cpu, uint32_t zone, struct pm_pcp_info *ret);
+/// Adds up what every CPU has counted since the machine was made.
 PM_API void pm_counters(struct pm_machine *m, struct pm_counters *ret);
 
 /// Free blocks by order and type: ret[order * PM_NR_MIGRATETYPES + type], PM_NR_ORDERS * PM_NR_MIGRATETYPES numbers.
 PM_API PM_NODISCARD enum pm_status pm_free_blocks(struct pm_machine *m, uint32_t zone, uint64_t *ret);
 
+/// Which text of /proc pm_text() writes.
+enum pm_text { PM_TEXT_BUDDYINFO = 0, PM_TEXT_PAGETYPEINFO = 1, PM_TEXT_ZONEINFO = 2 };
 /// The text of /proc/buddyinfo, /proc/pagetypeinfo or /proc/zoneinfo for this machine. Writes at most `size` bytes with the
 /// closing zero; `ret` gets the whole length without it (ask with size 0 first). `text` names which.
-enum pm_text { PM_TEXT_BUDDYINFO = 0, PM_TEXT_PAGETYPEINFO = 1, PM_TEXT_ZONEINFO = 2 };
 PM_API PM_NODISCARD enum pm_status pm_text(struct pm_machine *m, uint32_t text, char *buffer, size_t size, size_t *ret);
 
 /// Indices of REFERENCE section 4, from free blocks by order (PM_NR_ORDERS numbers). Thousandths, as the kernel's integers; INT64_MIN for an order above PM_MAX_ORDER.
 PM_API int64_t pm_fragmentation_index(const uint64_t *nr_blocks, uint32_t order);
+/// The unusable free space index, of the same arguments and in the same unit.
 PM_API int64_t pm_unusable_index(const uint64_t *nr_blocks, uint32_t order);
 
 /// How a frame looks from outside: what pm_frame_state() and pm_frame_states() report.
@@ -345,6 +368,7 @@ struct pm_frame_info {
 	uint32_t pageblock_type; ///< ISOLATE while isolated
 	uint32_t tag;
 };
+/// Where one frame is, at one moment. PM_ERR_RANGE: beyond the last zone.
 PM_API PM_NODISCARD enum pm_status pm_frame_info(struct pm_machine *m, uint64_t pfn, struct pm_frame_info *ret);
 
 /// One byte a frame for [start, start + n): enum pm_frame_state in the low 3 bits, migrate type of the block above them.
@@ -354,6 +378,7 @@ PM_API PM_NODISCARD enum pm_status pm_frame_states(struct pm_machine *m, uint64_
 /// The tables themselves, for views without a copy: pm_frame_table() has pm_nr_frames() entries of 16 bytes (uint32 word, tag,
 /// prev, next; the first block of a list has no meaningful prev), pm_pageblock_table() one of 16 bytes for each 512 frames. The words are written by others at any time.
 PM_API const void *pm_frame_table(const struct pm_machine *m);
+/// The table of pageblocks, as pm_frame_table() says.
 PM_API const void *pm_pageblock_table(const struct pm_machine *m);
 
 /// What the owners of frames know, likewise: pm_nr_frames() entries of 16 bytes (uint32 references, map count, flags as bits of csrc/phys/page.h, mapping). NULL: the machine has no owners.
@@ -392,6 +417,7 @@ struct pm_memory_options {
 	uint64_t (*now_ns)(void *context); ///< the clock of devices; NULL: virtual time, which goes on when somebody waits and by pm_clock_advance()
 	void *context;
 };
+/// Contents in a private mapping, epochs, virtual time, calls that sleep as often as they have to.
 PM_API void pm_memory_options_default(struct pm_memory_options *ret);
 
 /// Prepares a machine for owners of frames. PM_ERR_STATE: it is already; PM_ERR_NOMEM, PM_ERR_INVAL. Nobody else may use the machine meanwhile.
@@ -437,6 +463,7 @@ struct pm_map_request {
 	uint64_t offset; ///< in the file
 };
 
+/// A new address space, with nothing mapped. `ret` gets its handle.
 PM_API PM_NODISCARD enum pm_status pm_space_create(struct pm_machine *m, uint64_t *ret);
 /// A child that shares all frames copy-on-write (shared mappings stay shared). PM_ERR_* of an allocation for a pinned frame, which is copied at once.
 PM_API PM_NODISCARD enum pm_status pm_space_fork(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t *ret);
@@ -455,13 +482,16 @@ PM_API PM_NODISCARD enum pm_status pm_remap(struct pm_machine *m, uint32_t cpu, 
 /// Locks a range (faults it in, and keeps it out of reclaim), or unlocks it.
 PM_API PM_NODISCARD enum pm_status pm_mlock(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, bool locked);
 
-/// Access to contents at any address and length, across pages. `ret` gets the bytes that were done, also on failure: a fault part of the
+/// Reads contents at any address and length, across pages. `ret` gets the bytes that were done, also on failure: a fault part of the
 /// way (PM_ERR_FAULT, PM_ERR_ACCESS, PM_ERR_BEYOND, PM_ERR_IO, out of memory) leaves those before it done. PM_ERR_NO_CONTENTS.
 PM_API PM_NODISCARD enum pm_status pm_read(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, void *bytes, size_t n, size_t *ret);
+/// Writes contents, as pm_read() reads them.
 PM_API PM_NODISCARD enum pm_status pm_write(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, const void *bytes, size_t n, size_t *ret);
+/// Writes `n` bytes of one value, as pm_write().
 PM_API PM_NODISCARD enum pm_status pm_fill(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint8_t value, size_t n, size_t *ret);
-/// FNV-1a, 64 bits, carried on from *sum: begin with PM_CHECKSUM_START.
+/// Where a checksum begins.
 #define PM_CHECKSUM_START 0xcbf29ce484222325u
+/// FNV-1a, 64 bits, of a range, read as by pm_read() and carried on from *sum: begin with PM_CHECKSUM_START.
 PM_API PM_NODISCARD enum pm_status pm_checksum(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, size_t n, uint64_t *sum, size_t *ret);
 /// Faults every page of a range in, without touching contents: works without them too. `ret` gets the bytes done.
 PM_API PM_NODISCARD enum pm_status pm_touch(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, bool write, uint64_t *ret);
@@ -497,7 +527,41 @@ struct pm_space_info {
 	uint64_t locked;  ///< pages in mlocked areas
 	uint64_t tables;  ///< page tables
 };
+/// Counts of a space, at one moment: walks its page tables.
 PM_API PM_NODISCARD enum pm_status pm_space_info(struct pm_machine *m, uint32_t cpu, uint64_t space, struct pm_space_info *ret);
+
+/* ---- for simulators: translate, with memory on first touch (csrc/virt/translate.c) ---- */
+
+/// A huge page is a block of this order behind one entry of the second level: 2 MiB with 4 KiB pages.
+enum { PM_HUGE_ORDER = 9 };
+
+enum pm_translate_flags {
+	PM_TRANSLATE_WRITE = 1, ///< a write: a page shared copy-on-write gets its own frame
+	PM_TRANSLATE_SMALL = 2, ///< a first touch takes a single frame, never a huge page
+	PM_TRANSLATE_MAPPED = 4 ///< only what pm_map() has mapped: PM_ERR_FAULT elsewhere
+};
+
+/// How a translation came about: what a host charges latency for.
+enum pm_translation_kind {
+	PM_TRANSLATED_HIT = 0,	 ///< it was there
+	PM_TRANSLATED_TOUCH = 1, ///< first touch: a frame was allocated, or a file's page mapped
+	PM_TRANSLATED_SWAP = 2,	 ///< it came back from swap
+	PM_TRANSLATED_OTHER = 3	 ///< a copy on write, or a page that was moving
+};
+
+struct pm_translation {
+	uint64_t pfn;	///< the frame that holds the address
+	uint32_t order; ///< 0, or PM_HUGE_ORDER: the aligned 2^order pages around the address lie in the aligned block of 2^order frames around `pfn`
+	uint32_t kind;	///< enum pm_translation_kind
+};
+
+/// Where an address is, as a load or a store (PM_TRANSLATE_WRITE) finds it: the page is faulted in if it has to be, and its entry marked young and dirty.
+/// Where nothing is mapped, private anonymous memory is mapped first (up to 1 GiB around, aligned, what is free of it), so a host need not call pm_map().
+/// A first touch takes a huge page where the whole aligned range is private, writable, never touched, and a block of PM_HUGE_ORDER is free; a single frame
+/// otherwise. A huge page is broken up, and its pages translated one by one, once one of them is unmapped, moved, reclaimed or copied.
+/// The translation holds until the page is unmapped, reclaimed, copied by a write (a fork) or moved. PM_ERR_FAULT: the address is
+/// 2^PM_VA_BITS or more; PM_ERR_ACCESS; PM_ERR_INVAL; an allocation's status. Locks: none for a hit.
+PM_API PM_NODISCARD enum pm_status pm_translate(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint32_t flags, struct pm_translation *ret);
 
 /* ---- pins and windows ---- */
 
@@ -523,6 +587,7 @@ enum pm_owner_kind {
 	PM_OWNER_UNMOVABLE = 1,	 ///< slab-like: nobody can move its blocks
 	PM_OWNER_MOVABLE_OPS = 2 ///< balloon-like: it moves its blocks itself when asked
 };
+/// A new owner, enum pm_owner_kind. `ret` gets its handle.
 PM_API PM_NODISCARD enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *ret);
 /// Frees all its blocks as well. Waits for calls on it.
 PM_API PM_NODISCARD enum pm_status pm_owner_destroy(struct pm_machine *m, uint32_t cpu, uint64_t owner);
@@ -559,6 +624,7 @@ struct pm_page_info {
 	uint32_t swap_slot; ///< with the flag swapcache
 	uint32_t pins[5];  ///< by enum pm_pin_kind
 };
+/// What a frame's owner knows about it, at one moment. PM_ERR_RANGE: outside every zone, or in a hole; PM_ERR_STATE.
 PM_API PM_NODISCARD enum pm_status pm_page_info(struct pm_machine *m, uint64_t pfn, struct pm_page_info *ret);
 /// Name of bit `bit` of pm_page_info.flags; NULL above the last. Static storage.
 PM_API const char *pm_page_flag_name(uint32_t bit);
@@ -588,6 +654,7 @@ struct pm_memory_counters {
 	uint64_t fork_pages;	///< pages shared by fork
 	uint64_t reclaim_calls; ///< allocations that had to reclaim
 };
+/// Adds up what every CPU has counted since pm_memory_enable(); all zero before it.
 PM_API void pm_memory_counters(struct pm_machine *m, struct pm_memory_counters *ret);
 
 /* ---- backing: block devices, swap, files, reclaim (csrc/back). Handles and common statuses as for address spaces ---- */
@@ -603,7 +670,9 @@ struct pm_device_options {
 	uint32_t depth;	    ///< transfers in service at once, at least 1; the others queue
 	uint32_t contents;  ///< 1: blocks keep what is written (the machine must have contents: PM_ERR_NO_CONTENTS); 0: reads give zeros
 };
+/// 2^16 blocks with contents, 100 microseconds a transfer, 32 in service at once.
 PM_API void pm_device_options_default(struct pm_device_options *ret);
+/// A new device. `ret` gets its handle. PM_ERR_INVAL: a number of blocks or a depth out of its range; PM_ERR_NO_CONTENTS.
 PM_API PM_NODISCARD enum pm_status pm_device_create(struct pm_machine *m, const struct pm_device_options *options, uint64_t *ret);
 /// PM_ERR_BUSY: a file or swap is on it, or a transfer is under way; nothing was done.
 PM_API PM_NODISCARD enum pm_status pm_device_destroy(struct pm_machine *m, uint64_t device);
@@ -630,6 +699,7 @@ struct pm_device_info {
 	uint64_t errors;     ///< of these, failed
 	uint64_t next_ns;    ///< when the next one ends, by the machine's clock; UINT64_MAX: nothing will
 };
+/// A device, at one moment.
 PM_API PM_NODISCARD enum pm_status pm_device_info(struct pm_machine *m, uint64_t device, struct pm_device_info *ret);
 
 /// Swap: one area a machine.
@@ -654,9 +724,10 @@ struct pm_swap_info {
 	uint64_t ins;	   ///< pages read
 	uint64_t device;   ///< handle; 0: in memory
 };
+/// Swap, at one moment; all zero while it is off.
 PM_API PM_NODISCARD enum pm_status pm_swap_info(struct pm_machine *m, struct pm_swap_info *ret);
 
-/// One slot. PM_ERR_RANGE.
+/// One slot of swap.
 struct pm_swap_slot_info {
 	uint32_t used;
 	uint32_t entries;
@@ -664,6 +735,7 @@ struct pm_swap_slot_info {
 	uint64_t pfn;	///< the frame, if it is in the swap cache
 	uint64_t block; ///< on the device
 };
+/// One slot, at one moment. PM_ERR_RANGE: no such slot, also while swap is off.
 PM_API PM_NODISCARD enum pm_status pm_swap_slot_info(struct pm_machine *m, uint64_t slot, struct pm_swap_slot_info *ret);
 
 /// What a file's pages are like; mostly a matter of what migration may do with them.
@@ -692,6 +764,7 @@ PM_API PM_NODISCARD enum pm_status pm_file_close(struct pm_machine *m, uint32_t 
 /// with PM_OK; a write beyond it makes the file longer, up to its capacity (PM_ERR_LIMIT). `bytes` NULL: the pages are
 /// read or dirtied without their contents, which also works where the machine has none (PM_ERR_NO_CONTENTS otherwise).
 PM_API PM_NODISCARD enum pm_status pm_file_read(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, void *bytes, size_t n, size_t *ret);
+/// Writes through the page cache, as pm_file_read() reads.
 PM_API PM_NODISCARD enum pm_status pm_file_write(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t offset, const void *bytes, size_t n, size_t *ret);
 /// Makes the file shorter (pages beyond are unmapped everywhere, private copies too) or longer (by zeros). PM_ERR_LIMIT. PM_ERR_INTR: the size is
 /// set, pages beyond it are still being given back: call again.
@@ -716,6 +789,7 @@ struct pm_file_info {
 	uint64_t writeouts;	///< pages written out so far
 	uint64_t areas;		///< areas that map it
 };
+/// A file, at one moment.
 PM_API PM_NODISCARD enum pm_status pm_file_info(struct pm_machine *m, uint32_t cpu, uint64_t file, struct pm_file_info *ret);
 
 /// Direct I/O: a transfer between the pinned frame and the page of the file at `offset` (a multiple of the page size, below its size), past
@@ -752,6 +826,7 @@ struct pm_backing_counters {
 	uint64_t truncated;
 	uint64_t dropped;	///< by pm_file_drop()
 };
+/// Adds up what has happened since pm_memory_enable(); all zero before it.
 PM_API void pm_backing_counters(struct pm_machine *m, struct pm_backing_counters *ret);
 
 /// Pages of a zone on its lists by age: ret[0..5) = inactive and active anonymous, inactive and active file, unevictable.
@@ -878,9 +953,11 @@ PM_API PM_NODISCARD enum pm_status pm_migration_begin(struct pm_machine *m, uint
 PM_API PM_NODISCARD enum pm_status pm_migration_step(struct pm_machine *m, uint32_t cpu, uint64_t migration, struct pm_migration_info *ret);
 /// Gives the object up; one that is not over is undone first.
 PM_API PM_NODISCARD enum pm_status pm_migration_end(struct pm_machine *m, uint32_t cpu, uint64_t migration);
-/// The table of states: name, what a state needs, what its step does. NULL above the last.
+/// The table of states: a state's name. NULL above the last. Static storage, all three.
 PM_API const char *pm_migration_state_name(uint32_t state);
+/// What must hold when the state's step is taken. NULL above the last.
 PM_API const char *pm_migration_state_needs(uint32_t state);
+/// What the state's step does. NULL above the last.
 PM_API const char *pm_migration_state_does(uint32_t state);
 
 /// What migration has done on a machine.
@@ -892,6 +969,7 @@ struct pm_migrate_counters {
 	uint64_t swap_slots;	 ///< taken for the swap-cache protocol
 	uint64_t writeouts;	 ///< pages that a filesystem wrote out to move them
 };
+/// Adds up what migration has done; all zero before the first one.
 PM_API void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret);
 
 /* ---- defragmentation (csrc/move). Owners of frames have to be there: PM_ERR_STATE ---- */
@@ -1404,6 +1482,7 @@ struct pm_simulation_options {
 	uint32_t capture;	   ///< 1: where compaction served a request, the block that it gave is emptied with us and given
 	uint32_t compaction_hold;  ///< 1: the free blocks in the ranges that it searched are taken to be moved to, and what is left returns at its end
 };
+/// Every mechanism on.
 PM_API void pm_simulation_options_default(struct pm_simulation_options *ret);
 
 /// What a simulation has done. An event is counted in one of the first seven.
@@ -1433,6 +1512,7 @@ struct pm_simulation_stats {
 /// Makes a simulation on a machine that holds the state at its start. The machine is borrowed and must outlive it.
 /// @param nr_allocations one more than the largest number in the events' `allocation` column
 PM_API PM_NODISCARD enum pm_status pm_simulation_create(struct pm_machine *m, uint32_t nr_allocations, const struct pm_simulation_options *options, struct pm_simulation **ret);
+/// Frees a simulation; NULL is allowed. The machine stays.
 PM_API void pm_simulation_destroy(struct pm_simulation *sim);
 
 /// An allocation that exists at the start: `pfn` in the machine and in the recording. For n of them.
@@ -1458,6 +1538,7 @@ PM_API PM_NODISCARD enum pm_status pm_simulation_learn(struct pm_simulation *sim
 
 /// Plays events [from, to), each on its CPU. One thread. PM_ERR_INVAL: an event's CPU or allocation does not exist in the machine.
 PM_API PM_NODISCARD enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_events *events, size_t from, size_t to);
+/// What it has done so far.
 PM_API void pm_simulation_stats(const struct pm_simulation *sim, struct pm_simulation_stats *ret);
 
 /// Where memory is free, to compare two machines pageblock by pageblock: one number for each of the first n pageblocks, equal where the same
@@ -1477,6 +1558,7 @@ enum pm_occupant {
 	PM_OCC_UNPLACED = 7, ///< not on the free lists, and nobody says where: all but the free frames of a reconstruction
 	PM_NR_OCCUPANTS = 8
 };
+/// Fills the map; walks all frames. PM_ERR_INVAL: no bins, or more than frames.
 PM_API PM_NODISCARD enum pm_status pm_occupancy(struct pm_machine *m, uint32_t nr_bins, uint32_t *ret);
 
 /* ---- replay, "reconstruct": every event moves the very frames that it names (csrc/replay/reconstruct.c) ---- */
@@ -1511,6 +1593,7 @@ struct pm_reconstruct;
 /// PM_START_UNPLACED and the recording's zones; its pageblock types (pm_load_pageblock_types) hold where no event tells better. `m` and the input are borrowed until destroy. Frames that are not free are left unplaced.
 /// PM_ERR_NOMEM, PM_ERR_INVAL, PM_ERR_LIMIT: 2^31 events or frames, and the statuses of pm_load_blocks().
 PM_API PM_NODISCARD enum pm_status pm_reconstruct_create(struct pm_machine *m, const struct pm_resolve_input *input, struct pm_reconstruct **ret);
+/// Frees a reconstruction; NULL is allowed. The machine stays.
 PM_API void pm_reconstruct_destroy(struct pm_reconstruct *r);
 
 /// The first event after the snapshot: what is before it is in the state already.
@@ -1567,9 +1650,10 @@ PM_API PM_NODISCARD enum pm_status pm_parser_set_gfp_bits(struct pm_parser *pars
 /// A decoder belongs to one thread at a time.
 struct pm_decoder;
 
+/// Fewest events that a decoder can hold.
+enum { PM_DECODE_BATCH_MIN = 16384 };
 /// Makes a decoder that holds at most `batch` events (PM_DECODE_BATCH_MIN..PM_PARSE_BATCH_MAX).
 /// @param lenient what is damaged is counted and passed over; otherwise the first damage ends the decoding
-enum { PM_DECODE_BATCH_MIN = 16384 };
 PM_API PM_NODISCARD enum pm_status pm_decoder_create(bool lenient, size_t batch, struct pm_decoder **ret);
 /// Frees a decoder; NULL is allowed.
 PM_API void pm_decoder_destroy(struct pm_decoder *d);
@@ -1624,5 +1708,9 @@ PM_API PM_NODISCARD enum pm_status pm_decoder_other(const struct pm_decoder *d, 
 /* BINDING-END */
 #ifdef __cplusplus
 }
+#endif
+
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
 #endif
 #endif

@@ -41,6 +41,10 @@ void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch)
 
 void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t before)
 {
+	struct pm_table *leaf = pm_table_leaf_of(vma->space->top, pm_vma_addr(vma, mig->index));
+
+	/* The flush comes after this. */
+	pm_table_break(leaf);
 	mig->nr_maps++;
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
 	pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);

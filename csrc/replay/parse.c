@@ -19,7 +19,7 @@ struct pm_parser {
 	struct pm_parse_stats stats;
 	struct pm_parse_other others[PM_PARSE_NR_OTHERS];
 	struct pm_gfp_memo memo;
-	struct pm_owner owner;
+	struct pm_owner_record owner;
 	char carry[PM_PARSE_LINE_BYTES_MAX];
 };
 
@@ -210,7 +210,7 @@ enum pm_status pm_parser_finish(struct pm_parser *parser)
 {
 	struct pm_line line = { .start = parser->carry, .end = parser->carry + parser->carried, .format = parser->format };
 	struct pm_parsed event = { .gfp_unknown = false };
-	struct pm_owner owner;
+	struct pm_owner_record owner;
 	enum pm_line_kind kind;
 
 	if (parser->failed != PM_OK)

@@ -54,7 +54,7 @@ struct pm_gfp_memo {
 };
 
 /// What page_owner said of a block whose frame number comes in the next line.
-struct pm_owner {
+struct pm_owner_record {
 	struct pm_parsed event;
 	bool pending;
 };
@@ -71,7 +71,7 @@ enum pm_line_kind pm_line_parse(struct pm_line *line, struct pm_gfp_memo *memo, 
 /// Whether a line is of page_owner, as far as the format so far and the line tell.
 bool pm_is_owner_line(const struct pm_line *line);
 /// Parses a line of page_owner. A block's first line is a comment; its second one gives the event.
-enum pm_line_kind pm_owner_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_owner *owner, struct pm_parsed *ret);
+enum pm_line_kind pm_owner_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_owner_record *owner, struct pm_parsed *ret);
 
 static inline bool pm_is_digit(char c)
 {

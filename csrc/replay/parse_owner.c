@@ -40,7 +40,7 @@ static uint32_t read_mask(const char *at, const char *end, struct pm_gfp_memo *m
 	return pm_gfp_memo_parse(memo, open + 1, (size_t)((stop == NULL ? end : stop) - open - 1), ret_unknown);
 }
 
-static bool read_first(struct pm_line *line, const char *at, struct pm_gfp_memo *memo, struct pm_owner *owner)
+static bool read_first(struct pm_line *line, const char *at, struct pm_gfp_memo *memo, struct pm_owner_record *owner)
 {
 	const char *mask = memmem(at, (size_t)(line->end - at), "mask ", 5);
 	uint64_t order, pid = 0, time_ns = 0;
@@ -77,7 +77,7 @@ static int type_of(const char *at, const char *end)
 	return -1;
 }
 
-static bool read_second(struct pm_line *line, const char *at, struct pm_owner *owner)
+static bool read_second(struct pm_line *line, const char *at, struct pm_owner_record *owner)
 {
 	const char *type = memmem(at, (size_t)(line->end - at), " type ", 6);
 	uint64_t pfn;
@@ -101,7 +101,7 @@ bool pm_is_owner_line(const struct pm_line *line)
 	return line->format == PM_TEXT_PAGE_OWNER || (line->format == PM_TEXT_AUTO && starts(line->start, line->end, FIRST, &after));
 }
 
-enum pm_line_kind pm_owner_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_owner *owner, struct pm_parsed *ret)
+enum pm_line_kind pm_owner_parse(struct pm_line *line, struct pm_gfp_memo *memo, struct pm_owner_record *owner, struct pm_parsed *ret)
 {
 	const char *after;
 

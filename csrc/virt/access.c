@@ -55,24 +55,6 @@ PM_ACCESS_INLINE bool is_write(enum access_kind kind)
 	return kind == ACCESS_WRITE || kind == ACCESS_FILL || kind == ACCESS_TOUCH_WRITE;
 }
 
-/// Leaves the marks of an access in its entry. False: the entry has changed so that the access is not allowed any more.
-PM_ACCESS_INLINE bool mark(_Atomic uint64_t *entry, uint64_t pte, bool write)
-{
-	uint64_t need = pm_pte_need(write), bits = pm_pte_mark(write);
-	struct pm_pfn pfn = pm_pte_pfn(pte);
-
-	while ((pte & bits) != bits) {
-		pm_yield(PM_AT_ENTRY_SET, entry);
-		/* Acquire, as pm_pte_load(), since a failure reads the entry anew. */
-		if (atomic_compare_exchange_weak_explicit(entry, &pte, pte | bits, memory_order_acq_rel, memory_order_acquire))
-			return true;
-		/* The mark has to land on the frame that is touched. */
-		if (((pte & need) != need || !pm_pfn_eq(pm_pte_pfn(pte), pfn)) && !PM_PLANTED(ACCESS_NO_RECHECK))
-			return false;
-	}
-	return true;
-}
-
 /// One try at one page, inside the CPU's epoch: walk, mark, touch. False: a fault is needed.
 PM_ACCESS_INLINE bool try_page(struct access *a, enum access_kind kind, uint64_t addr, size_t done, size_t n)
 {
@@ -86,7 +68,7 @@ PM_ACCESS_INLINE bool try_page(struct access *a, enum access_kind kind, uint64_t
 	if (PM_LIKELY(leaf)) {
 		entry = pm_table_entry(leaf, addr);
 		pte = pm_pte_load(entry);
-		allowed = PM_LIKELY((pte & need) == need) && PM_LIKELY(mark(entry, pte, is_write(kind)));
+		allowed = PM_LIKELY((pte & need) == need) && PM_LIKELY(pm_pte_mark_access(entry, pte, is_write(kind)));
 		/* The frame of the entry as it was read: had it been replaced before the mark was set, the mark would have failed. */
 		if (allowed && kind != ACCESS_TOUCH_READ && kind != ACCESS_TOUCH_WRITE)
 			touch(a, kind, pm_frame_bytes(a->call->m, pm_pte_pfn(pte)) + (addr & (PM_PAGE_SIZE - 1)), done, n);

@@ -24,16 +24,14 @@ static uint32_t lock_flags(const struct pm_vma *vma)
 	return atomic_load_explicit(&((struct pm_vma *)(uintptr_t)vma)->locked, memory_order_relaxed) ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0;
 }
 
-/// A fresh frame becomes an anonymous page of the area. Nobody else knows it.
-static void make_anon(struct fault *f, struct pm_pfn pfn, struct pm_anon *anon)
+void pm_fault_make_anon(struct pm_machine *m, struct pm_vma *vma, uint64_t addr, struct pm_pfn pfn)
 {
-	struct pm_machine *m = f->call->m;
 	struct pm_page *page = pm_page_of(m, pfn);
 
-	pm_page_set_mapping(page, anon->pooled.index);
-	pm_page_set_tag(m, pfn, (uint32_t)pm_vma_index(f->vma, f->addr));
+	pm_page_set_mapping(page, pm_vma_anon(vma)->pooled.index);
+	pm_page_set_tag(m, pfn, (uint32_t)pm_vma_index(vma, addr));
 	/* Release: who sees the flags sees what it belongs to. */
-	atomic_store_explicit(&page->flags, PM_PG_ANON | PM_PG_UPTODATE | PM_PG_DIRTY | lock_flags(f->vma), memory_order_release);
+	atomic_store_explicit(&page->flags, PM_PG_ANON | PM_PG_UPTODATE | PM_PG_DIRTY | lock_flags(vma), memory_order_release);
 	atomic_store_explicit(&page->counts, PM_ONE_REF | PM_ONE_MAP, memory_order_relaxed);
 }
 
@@ -60,7 +58,7 @@ static enum pm_status fault_anon(struct fault *f)
 		return status;
 	pm_lock(&f->leaf->lock);
 	if (pm_pte_load(f->entry) == 0 || PM_PLANTED(FAULT_NO_RECHECK)) {
-		make_anon(f, pfn, pm_vma_anon(f->vma));
+		pm_fault_make_anon(f->call->m, f->vma, f->addr, pfn);
 		pm_pte_store(f->entry, own_entry(f, pfn));
 		pm_lru_add(f->call->m, pfn);
 		mapped = true;
@@ -91,9 +89,10 @@ static enum pm_status copy_page(struct fault *f, struct pm_pfn old)
 	}
 	pm_lock(&f->leaf->lock);
 	if ((pm_pte_load(f->entry) | PM_PTE_YOUNG) == (f->pte | PM_PTE_YOUNG) || PM_PLANTED(COW_NO_RECHECK)) {
-		make_anon(f, pfn, pm_vma_anon(f->vma));
+		pm_fault_make_anon(m, f->vma, f->addr, pfn);
 		/* The old frame has no reader of ours left before the new one has a writer: what one thread writes, all threads read. */
 		if (was_mapped) {
+			pm_table_break(f->leaf);
 			(void)pm_pte_exchange(f->entry, 0);
 			if (!PM_PLANTED(COW_NO_FLUSH))
 				pm_tlb_flush(f->call, &f->vma->space->cpus);

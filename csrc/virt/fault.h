@@ -16,6 +16,9 @@ enum pm_status pm_fault(struct pm_call *call, struct pm_space *space, uint64_t a
 /// The same with the space's lock held for reading.
 enum pm_status pm_fault_locked(struct pm_call *call, struct pm_space *space, uint64_t addr, uint32_t flags);
 
+/// A fresh frame becomes an anonymous page of the area, which has its anon_vma, at the page with this address. Nobody else knows it.
+void pm_fault_make_anon(struct pm_machine *m, struct pm_vma *vma, uint64_t addr, struct pm_pfn pfn);
+
 /// Faults in every page of [start, end) that its area lets be read. Takes the space's lock page by page.
 enum pm_status pm_populate(struct pm_call *call, struct pm_space *space, uint64_t start, uint64_t end);
 

@@ -87,6 +87,7 @@ void pm_gather_range(struct pm_gather *gather, struct pm_vma *vma, uint64_t star
 				continue;
 			if (!gather->alone && pm_pte_present(pte))
 				pm_gather_note(m->virt, pte, pm_page_of(m, pm_pte_pfn(pte)), &gather->noted);
+			pm_table_break(leaf);
 			pte = pm_pte_clear(entry, gather->alone);
 			if (pm_pte_present(pte))
 				drop_present(gather, vma, pte);

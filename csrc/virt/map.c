@@ -161,6 +161,9 @@ static void protect_entries(struct pm_space *space, struct pm_vma *vma)
 		uint64_t stop = pm_table_leaf_end(addr, end);
 
 		pm_lock(&leaf->lock);
+		/* Its pages no longer translate alike. */
+		if (stop - addr < (uint64_t)PM_TABLE_ENTRIES << PM_PAGE_SHIFT)
+			pm_table_break(leaf);
 		for (; addr < stop; addr += PM_PAGE_SIZE) {
 			_Atomic uint64_t *entry = pm_table_entry(leaf, addr);
 			uint64_t pte = pm_pte_load(entry);

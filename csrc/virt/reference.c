@@ -100,6 +100,17 @@ void pm_lru_add(struct pm_machine *m, struct pm_pfn pfn)
 	pm_unlock(&lru->lock);
 }
 
+void pm_lru_add_run(struct pm_machine *m, struct pm_pfn first, uint32_t n)
+{
+	struct pm_lru *lru = lru_of(m, first);
+	uint32_t i;
+
+	pm_lock(&lru->lock);
+	for (i = 0; i < n; i++)
+		add_locked(m, lru, pm_pfn(first.v + i));
+	pm_unlock(&lru->lock);
+}
+
 bool pm_lru_isolate(struct pm_machine *m, struct pm_pfn pfn)
 {
 	struct pm_lru *lru = lru_of(m, pfn);

@@ -47,6 +47,9 @@ static inline uint64_t pm_page_key(struct pm_pfn pfn)
 /// Puts a frame on the list that its flags name, youngest. It is on none.
 void pm_lru_add(struct pm_machine *m, struct pm_pfn pfn);
 
+/// The same for n frames in a row, in one zone; the last one is the youngest.
+void pm_lru_add_run(struct pm_machine *m, struct pm_pfn first, uint32_t n);
+
 /// Takes a frame off its list with a reference and the flag ISOLATED; false if it is on none, or being freed.
 bool pm_lru_isolate(struct pm_machine *m, struct pm_pfn pfn);
 

@@ -46,6 +46,7 @@ static void move_entries(struct remap *r, uint64_t pages) PM_NO_TSA
 		pm_lock(&from->lock);
 		if (from != to)
 			pm_lock_nested(&to->lock, PM_RANK_TABLE_NESTED);
+		pm_table_break(from);
 		move_entry(pm_table_entry(from, from_addr), pm_table_entry(to, to_addr));
 		if (from != to)
 			pm_unlock_nested(&to->lock, PM_RANK_TABLE_NESTED);

@@ -200,6 +200,7 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 	else if (pm_page_maybe_pinned(page) && !PM_PLANTED(RECLAIM_IGNORES_PINS))
 		walk->status = PM_ERR_PINNED;
 	if (!walk->status) {
+		pm_table_break(leaf);
 		before = pm_pte_exchange(entry, 0);
 		pm_pte_store(entry, reclaimed_entry(m, visitor->pfn, before));
 		walk->changed = true;
@@ -253,6 +254,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 				continue;
 			if (pm_pte_present(pte))
 				pm_gather_note(m->virt, pte, pm_page_of(m, pm_pte_pfn(pte)), &noted);
+			pm_table_break(leaf);
 			pte = pm_pte_exchange(entry, 0);
 			if (pm_pte_is_swap(pte))
 				m->virt->hooks.swap->put(m, pm_pte_slot(pte));

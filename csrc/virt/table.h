@@ -16,6 +16,8 @@ struct pm_table {
 	uint32_t level;	      ///< (C) 3: top, 0: leaf
 	struct pm_pfn frame;  ///< (C) the frame that accounts for it; nil: none
 	struct pm_table *next_dead; ///< (U) once it is unlinked
+	/// (P) for changes, of a leaf: one more than the first frame of the aligned block that its entries map, one after the other; 0: they do not.
+	_Atomic uint32_t block;
 	/// (P) this lock, in a leaf; above, (A): the address of a table, written once while it is in the tree.
 	_Alignas(PM_CFG_CACHE_LINE) _Atomic uint64_t entry[PM_TABLE_ENTRIES];
 };
@@ -93,6 +95,45 @@ static inline uint64_t pm_pte_clear_bits(_Atomic uint64_t *entry, uint64_t bits)
 {
 	pm_yield(PM_AT_ENTRY_SET, entry);
 	return atomic_fetch_and(entry, ~bits);
+}
+
+/// Do the leaf's entries map one aligned block? For a reader inside its CPU's epoch: see pm_table_break().
+static inline bool pm_table_is_block(const struct pm_table *leaf)
+{
+	/* Relaxed: partner of pm_table_break(), and the epoch keeps the two apart. */
+	return atomic_load_explicit(&leaf->block, memory_order_relaxed) != 0;
+}
+
+/// Under the leaf's lock.
+static inline void pm_table_set_block(struct pm_table *leaf, struct pm_pfn first)
+{
+	atomic_store_explicit(&leaf->block, first.v + 1, memory_order_relaxed);
+}
+
+/// One of the leaf's entries is taken away, or goes to another frame: no reader takes them for a block after the flush that follows.
+/// Under its lock.
+static inline void pm_table_break(struct pm_table *leaf)
+{
+	if (PM_UNLIKELY(atomic_load_explicit(&leaf->block, memory_order_relaxed)))
+		atomic_store_explicit(&leaf->block, 0, memory_order_relaxed);
+}
+
+/// Leaves the marks of an access in its entry. False: the entry has changed so that the access is not allowed any more.
+static inline bool pm_pte_mark_access(_Atomic uint64_t *entry, uint64_t pte, bool write)
+{
+	uint64_t need = pm_pte_need(write), bits = pm_pte_mark(write);
+	struct pm_pfn pfn = pm_pte_pfn(pte);
+
+	while ((pte & bits) != bits) {
+		pm_yield(PM_AT_ENTRY_SET, entry);
+		/* Acquire, as pm_pte_load(), since a failure reads the entry anew. */
+		if (atomic_compare_exchange_weak_explicit(entry, &pte, pte | bits, memory_order_acq_rel, memory_order_acquire))
+			return true;
+		/* The mark has to land on the frame that is touched. */
+		if (((pte & need) != need || !pm_pfn_eq(pm_pte_pfn(pte), pfn)) && !PM_PLANTED(ACCESS_NO_RECHECK))
+			return false;
+	}
+	return true;
 }
 
 /// The end of the leaf's range that holds `addr`, or `end` if that comes first.
