@@ -355,6 +355,9 @@ PM_API PM_NODISCARD enum pm_status pm_frame_states(struct pm_machine *m, uint64_
 PM_API const void *pm_frame_table(const struct pm_machine *m);
 PM_API const void *pm_pageblock_table(const struct pm_machine *m);
 
+/// What the owners of frames know, likewise: pm_nr_frames() entries of 16 bytes (uint32 references, map count, flags as bits of csrc/phys/page.h, mapping). NULL: the machine has no owners.
+PM_API const void *pm_page_table(const struct pm_machine *m);
+
 /// The caller's own number for an allocated block. PM_ERR_ORDER: pfn is not the head of an allocated block.
 PM_API PM_NODISCARD enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag);
 
@@ -753,6 +756,28 @@ PM_API void pm_backing_counters(struct pm_machine *m, struct pm_backing_counters
 /// Pages of a zone on its lists by age: ret[0..5) = inactive and active anonymous, inactive and active file, unevictable.
 PM_API PM_NODISCARD enum pm_status pm_lru_sizes(struct pm_machine *m, uint32_t zone, uint64_t *ret);
 
+/* ---- load the owners of a snapshot's frames (one thread, before the machine is used) ---- */
+
+/// What a loaded page is like, as bits.
+enum pm_load_state {
+	PM_LOAD_ACTIVE = 1,	 ///< on an active list
+	PM_LOAD_REFERENCED = 2,	 ///< used since reclaim last looked
+	PM_LOAD_UNEVICTABLE = 4, ///< on the unevictable list
+	PM_LOAD_DIRTY = 8,	 ///< of a file: newer than the device
+	PM_LOAD_PRIVATE = 16,	 ///< of a file: has buffers
+	PM_LOAD_LOCKED = 32	 ///< of a file: a transfer that reads it is under way, and keeps it locked; it is not up to date until that ends
+};
+
+/// Maps n frames, which pm_load_blocks() has placed as PM_PLACE_USED with order 0, one after the other from `addr` on in a private anonymous area, each as
+/// a page that was written to. `states` (enum pm_load_state) may be NULL. Stops at the first that cannot be; `ret` gets how many were.
+/// PM_ERR_FAULT: no single area holds the range; PM_ERR_ACCESS: it maps a file; PM_ERR_BUSY: a page is there; PM_ERR_ORDER, PM_ERR_OWNED, PM_ERR_RANGE: of the frame.
+PM_API PM_NODISCARD enum pm_status pm_load_anon(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, size_t n, const uint64_t *pfns, const uint8_t *states, size_t *ret);
+/// Puts n such frames into the page cache of a file, from page `first` on. PM_ERR_BEYOND: past its end; PM_ERR_BUSY: a page is there; and as pm_load_anon(). A frame that could not get all that
+/// its state says is there without it. Writeback is begun by pm_file_sync().
+PM_API PM_NODISCARD enum pm_status pm_load_file(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t first, size_t n, const uint64_t *pfns, const uint8_t *states, size_t *ret);
+/// Gives n blocks of any order, placed as PM_PLACE_USED, to an owner, which numbers them in this order after those it has.
+PM_API PM_NODISCARD enum pm_status pm_load_owner(struct pm_machine *m, uint32_t cpu, uint64_t owner, size_t n, const uint64_t *pfns, size_t *ret);
+
 /* ---- migration (csrc/move) ---- */
 
 /// What blocks accessors while a frame moves; csrc/move/protocol.h and docs/PROTOCOLS.md say how.
@@ -1054,6 +1079,39 @@ PM_API PM_NODISCARD enum pm_status pm_alloc_slow(struct pm_machine *m, uint32_t 
 /// `results` as for pm_migrate(); `ret` adds up. blocks_before and blocks_after are of `order`, in all zones.
 PM_API PM_NODISCARD enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t mode, uint32_t protocol, size_t n,
 	const uint64_t *from, const uint64_t *to, struct pm_migrate_result *results, struct pm_compact_result *ret);
+
+/// What a frame is for whoever wants the block around it.
+enum pm_standing {
+	PM_STAND_ABSENT = 0,	  ///< in a hole, reserved, or outside every zone: no block around it comes free
+	PM_STAND_FREE = 1,
+	PM_STAND_PCP = 2,	  ///< in a per-CPU list: free once that is drained
+	PM_STAND_MOVABLE = 3,
+	PM_STAND_UNEVICTABLE = 4, ///< mlocked, or memory alone: movable, but not to be reclaimed
+	PM_STAND_WRITEBACK = 5,	  ///< being written out: movable when that is over
+	PM_STAND_LOCKED = 6,	  ///< somebody holds its lock: movable in a moment
+	PM_STAND_ISOLATED = 7,	  ///< off its list, in somebody's hands; or free, in an isolated pageblock
+	PM_STAND_PINNED = 8,	  ///< for direct I/O or longer: stays
+	PM_STAND_UNMOVABLE = 9,	  ///< the kernel's own: stays
+	PM_NR_STANDING = 10
+};
+/// A word or two; NULL for another number. Static storage.
+PM_API const char *pm_standing_name(uint32_t standing);
+
+/// Frames by enum pm_standing of the aligned blocks [first, first + n) of `order`, counted from frame 0: ret[block * PM_NR_STANDING + standing]. Each pageblock at one moment, under its
+/// zone's lock. PM_ERR_INVAL, PM_ERR_STATE; PM_ERR_RANGE: there are not so many blocks.
+PM_API PM_NODISCARD enum pm_status pm_blocks_census(struct pm_machine *m, uint32_t order, uint64_t first, size_t n, uint32_t *ret);
+
+/// What can be had at all, by whatever method.
+struct pm_bound {
+	uint64_t free_frames; ///< in free lists and per-CPU lists
+	uint64_t possible;    ///< blocks in which nothing stays
+	uint64_t blocks;      ///< of these, blocks without anything in them
+	uint64_t bound;	      ///< most blocks that can be free at once: as many as the free frames make up, and no more than are possible
+	uint64_t wanted;      ///< blocks beside those that are there, as many as asked for, or as the bound allows
+	uint64_t minimum;     ///< frames that have to move for them at least: what stands in the cheapest `wanted` blocks. Enough, too, where large blocks can be split
+};
+/// Looks at a zone (an index, PM_EVERY_ZONE) and works that out. PM_ERR_INVAL, PM_ERR_STATE.
+PM_API PM_NODISCARD enum pm_status pm_compact_bound(struct pm_machine *m, uint32_t zone, uint32_t order, uint64_t wanted, struct pm_bound *ret);
 
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 

@@ -6,6 +6,9 @@
 /// By enum pm_defrag_strategy; NULL: this build has none of that number.
 static const struct pm_strategy_ops *const strategies[PM_NR_STRATEGIES] = {
 	[PM_STRATEGY_LINUX] = &pm_strategy_linux,
+	[PM_STRATEGY_PLANNER] = &pm_strategy_planner,
+	[PM_STRATEGY_COALESCE_2004] = &pm_strategy_coalesce_2004,
+	[PM_STRATEGY_COALESCE_2004_RFC] = &pm_strategy_coalesce_2004_rfc,
 };
 
 const char *pm_strategy_name(uint32_t strategy)

@@ -30,6 +30,8 @@ void pm_compaction_allow(struct pm_compaction *run);
 /// Runs the request's strategy.
 enum pm_status pm_compaction_run(struct pm_compaction *run);
 
+extern const struct pm_strategy_ops pm_strategy_planner, pm_strategy_coalesce_2004, pm_strategy_coalesce_2004_rfc;
+
 /// Is the zone one of those that were asked for?
 static inline bool pm_compaction_wants(const struct pm_compaction *run, uint32_t zone)
 {

@@ -28,6 +28,11 @@ const void *pm_pageblock_table(const struct pm_machine *m)
 	return m->tables.pageblocks;
 }
 
+const void *pm_page_table(const struct pm_machine *m)
+{
+	return m->pages;
+}
+
 static uint64_t count_pcp(struct pm_machine *m, uint32_t zone)
 {
 	uint64_t sum = 0;

@@ -14,6 +14,7 @@ from pymigrate.errors import check
 from pymigrate.gfp import ZoneKind
 from pymigrate.layout import Settings, Zone
 from pymigrate.machine import Machine
+from pymigrate.memory import MemoryOptions
 from pymigrate.recording import Recording
 from pymigrate.replaying.policy import SYSCTLS, Policy
 from pymigrate.replaying.result import ModeResult
@@ -77,8 +78,9 @@ def make_machine(
     holes: NDArray[np.int64],
     reserved: NDArray[np.int64],
     pageblock_types: NDArray[np.uint8],
+    memory: MemoryOptions | None = None,
 ) -> Machine:
-    """The recorded machine with its pageblock types, no frame placed yet."""
+    """The recorded machine with its pageblock types, no frame placed yet; with `memory` its frames can have owners."""
     machine = Machine(
         zones_of(recording),
         cpus=recording.cpus,
@@ -86,6 +88,7 @@ def make_machine(
         reserved=reserved.tolist(),
         start="unplaced",
         settings=settings_of(recording, policy),
+        memory=memory,
     )
     machine.load_pageblock_types(pageblock_types)
     return machine

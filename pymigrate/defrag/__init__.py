@@ -1,0 +1,1 @@
+"""Defragmentation of real memory."""
