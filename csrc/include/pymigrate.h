@@ -1023,6 +1023,58 @@ struct pm_compact_counters {
 };
 PM_API void pm_compact_counters(struct pm_machine *m, struct pm_compact_counters *ret);
 
+/// Wakes kcompactd for a request of `order` that found no block; `gfp` says which zones it may use. It works at the next tick at which there is
+/// enough free memory to move things to, for the largest order that was asked for. PM_ERR_INVAL.
+PM_API PM_NODISCARD enum pm_status pm_kcompactd_wake(struct pm_machine *m, uint32_t order, uint32_t gfp);
+
+/// What a tick of kcompactd did.
+struct pm_kcompactd_report {
+	uint32_t order;	       ///< it worked for requests of this order; 0: it did not
+	uint32_t proactive;    ///< 1: it worked of its own accord
+	uint32_t score_before; ///< 0..100, of the whole machine
+	uint32_t score_after;
+	uint64_t next_ns;      ///< when it looks at the score again
+	struct pm_compact_result compact; ///< of what it did
+};
+/// One look of kcompactd at the machine, in the caller's time: `now_ns` of any clock that does not go back. The host calls it now and then, as it calls
+/// pm_kswapd(). First requests (pm_kcompactd_wake, pm_alloc_slow); without any, every 500 ms, the score: above the high mark it compacts every zone
+/// down to the low one, and if that did not help it waits 64 times as long. PM_ERR_NOMEM; PM_ERR_INTR: there is more to do, call again; PM_ERR_CLOSED.
+PM_API PM_NODISCARD enum pm_status pm_kcompactd_tick(struct pm_machine *m, uint32_t cpu, uint64_t now_ns, struct pm_kcompactd_report *ret);
+
+/// What an allocation does that finds no block: the order of reclaim, compaction and another try.
+enum pm_alloc_policy {
+	PM_POLICY_LINUX = 0,	///< as 6.x: costly orders compact first, without waiting; then reclaim and compaction in turn, harder each time
+	PM_POLICY_PIGGIN = 1,	///< 2004: with little free memory reclaim; otherwise one easy try to coalesce, and reclaim only if that fails
+	PM_POLICY_RECLAIM = 2,	///< before there was compaction: reclaim alone
+	PM_NR_POLICIES = 3
+};
+/// The policy's name; NULL: there is none of that number.
+PM_API const char *pm_alloc_policy_name(uint32_t policy);
+
+struct pm_slow_request {
+	uint32_t order;
+	uint32_t gfp;
+	uint32_t policy;   ///< enum pm_alloc_policy
+	uint32_t strategy; ///< enum pm_defrag_strategy, of its compactions
+	uint32_t protocol; ///< enum pm_migrate_protocol
+};
+
+/// What an allocation cost.
+struct pm_slow_report {
+	uint32_t slow;	      ///< 0: there was a block at once
+	uint32_t captured;    ///< 1: the block was captured as it came together
+	uint32_t compactions; ///< attempts
+	uint32_t priority;    ///< enum pm_compact_priority of the last
+	uint32_t status;      ///< enum pm_compact_status of the last
+	uint32_t reclaims;
+	uint64_t reclaimed;   ///< frames
+	uint64_t moved;	      ///< frames
+	uint64_t scanned;     ///< frames, by compaction
+};
+/// pm_alloc() with the slow path that a policy names, for a machine with owners of frames. Without PM_GFP_DIRECT_RECLAIM it only wakes kcompactd. The block is one of pm_alloc(): freed by pm_free().
+/// `report` is filled on failure too. Statuses of pm_alloc(); PM_ERR_NOMEM: the host has no memory; PM_ERR_INTR, PM_ERR_CLOSED. No lock of the core may be held.
+PM_API PM_NODISCARD enum pm_status pm_alloc_slow(struct pm_machine *m, uint32_t cpu, const struct pm_slow_request *request, struct pm_slow_report *report, uint64_t *ret);
+
 /// Moves chosen by a strategy outside of the core: from[i] goes to the free block at to[i], of its order; n of them, in the given order, in batches.
 /// `results` as for pm_migrate(); `ret` adds up. blocks_before and blocks_after are of `order`, in all zones.
 PM_API PM_NODISCARD enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t mode, uint32_t protocol, size_t n,

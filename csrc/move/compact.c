@@ -54,7 +54,7 @@ uint64_t pm_compaction_blocks(struct pm_machine *m, uint32_t index, unsigned int
 	return blocks;
 }
 
-static uint64_t all_blocks(const struct pm_compaction *run)
+uint64_t pm_compaction_all_blocks(const struct pm_compaction *run)
 {
 	uint64_t blocks = 0;
 	uint32_t zone;
@@ -67,6 +67,16 @@ static uint64_t all_blocks(const struct pm_compaction *run)
 
 /// Frames that a limited call looks at or moves in one go: tens of milliseconds. To move one costs more than to look at it.
 enum { PM_COMPACT_ALLOWANCE = 1 << 20, PM_COMPACT_MOVE_COST = 32 };
+
+void pm_compaction_allow(struct pm_compaction *run)
+{
+	run->allowance = PM_COMPACT_ALLOWANCE;
+}
+
+enum pm_status pm_compaction_run(struct pm_compaction *run)
+{
+	return strategies[run->request->strategy]->run(run);
+}
 
 enum pm_status pm_compaction_spend(struct pm_compaction *run, uint64_t frames)
 {
@@ -141,7 +151,7 @@ static uint32_t mode_of(const struct pm_compact_request *request)
 	return request->priority == PM_COMPACT_FULL && request->blocks == PM_ALL_BLOCKS ? PM_MIGRATE_SYNC : PM_MIGRATE_SYNC_LIGHT;
 }
 
-static struct pm_compact_result begin_result(void)
+struct pm_compact_result pm_compaction_result(void)
 {
 	struct pm_compact_result result = { .captured = PM_NO_FRAME, .status = PM_COMPACTED_NOTHING };
 	unsigned int zone;
@@ -154,8 +164,8 @@ static struct pm_compact_result begin_result(void)
 enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu, const struct pm_compact_request *request, struct pm_compact_result *ret)
 {
 	struct pm_call call;
-	struct pm_compact_result result = request->resume ? *request->resume : begin_result();
-	struct pm_compaction run = { .call = &call, .request = request, .result = &result, .mode = mode_of(request), .allowance = PM_COMPACT_ALLOWANCE };
+	struct pm_compact_result result = request->resume ? *request->resume : pm_compaction_result();
+	struct pm_compaction run = { .call = &call, .request = request, .result = &result, .mode = mode_of(request) };
 	enum pm_status status = pm_call_begin(m, cpu, &call);
 
 	if (status)
@@ -164,10 +174,11 @@ enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu, const struct pm_co
 	if (!status)
 		status = pm_move_init(m);
 	if (!status) {
+		pm_compaction_allow(&run);
 		if (!request->resume)
-			result.blocks_before = all_blocks(&run);
-		status = strategies[request->strategy]->run(&run);
-		result.blocks_after = all_blocks(&run);
+			result.blocks_before = pm_compaction_all_blocks(&run);
+		status = pm_compaction_run(&run);
+		result.blocks_after = pm_compaction_all_blocks(&run);
 		*ret = result;
 	}
 	pm_call_end(&call);
@@ -179,8 +190,8 @@ enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t ord
 {
 	struct pm_call call;
 	struct pm_compact_request request = { .order = order, .zone = PM_EVERY_ZONE, .protocol = protocol };
-	struct pm_compact_result result = begin_result();
-	struct pm_compaction run = { .call = &call, .request = &request, .result = &result, .mode = mode, .allowance = PM_COMPACT_ALLOWANCE };
+	struct pm_compact_result result = pm_compaction_result();
+	struct pm_compaction run = { .call = &call, .request = &request, .result = &result, .mode = mode };
 	enum pm_status status = pm_call_begin(m, cpu, &call);
 
 	if (status)
@@ -190,9 +201,10 @@ enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t ord
 	if (!status)
 		status = pm_move_init(m);
 	if (!status) {
-		result.blocks_before = all_blocks(&run);
+		pm_compaction_allow(&run);
+		result.blocks_before = pm_compaction_all_blocks(&run);
 		status = pm_compaction_move(&run, from, to, NULL, n, results);
-		result.blocks_after = all_blocks(&run);
+		result.blocks_after = pm_compaction_all_blocks(&run);
 		result.status = status ? PM_COMPACTED_PARTIAL_SKIPPED : PM_COMPACTED_COMPLETE;
 		*ret = result;
 	}

@@ -67,7 +67,7 @@ static uint32_t finished(struct pm_scan *scan)
 		/* Relaxed: a hint. kswapd is at work, and needs the same locks. */
 		if (atomic_load_explicit(&scan->zone->reclaim_active, memory_order_relaxed))
 			return PM_COMPACTED_PARTIAL_SKIPPED;
-		return pm_compact_weighted_score(m, scan->zone) > scan->enough ? (uint32_t)GO_ON : PM_COMPACTED_SUCCESS;
+		return pm_compact_zone_score(m, scan->zone) > scan->enough ? (uint32_t)GO_ON : PM_COMPACTED_SUCCESS;
 	}
 	/* A pageblock that was begun is gone through: half empty ones are what other types fall back to. */
 	if (scan->everything || (scan->migrate_pfn & (PM_PAGEBLOCK_NR_PAGES - 1)))
@@ -91,6 +91,16 @@ static enum pm_status move_found(struct pm_scan *scan)
 	scan->run->result->isolated += scan->nr_frames;
 	scan->missed_pfn = PM_NO_FRAME;
 	return pm_compaction_move(scan->run, scan->from, NULL, &scan->supply, scan->nr, scan->results);
+}
+
+static bool cancelled(const struct pm_scan *scan)
+{
+	size_t i;
+
+	for (i = 0; i < scan->nr; i++)
+		if (scan->results[i].reason == PM_WHY_CANCELLED)
+			return true;
+	return false;
 }
 
 /// Frames that were freed may lie in this CPU's lists, where they do not merge: once the scanner has left the block that they belong to, it matters.
@@ -124,7 +134,7 @@ static enum pm_status scan_and_move(struct pm_scan *scan, uint32_t *ret)
 
 			status = move_found(scan);
 			/* What was cancelled is found again when the call goes on. */
-			if (status == PM_ERR_INTR)
+			if (status && cancelled(scan))
 				scan->migrate_pfn = before;
 			if (!status && scan->missed_pfn != PM_NO_FRAME && !pm_scan_met(scan)) {
 				*ret = PM_COMPACTED_NO_DESTINATION;

@@ -6,6 +6,8 @@
 /// | compact_scan.c | the migrate scanner |
 /// | compact_free.c | the free scanner, which supplies destinations; capture |
 /// | compact_suit.c | whether a zone is worth it: suitable, deferred, skip hints, fragmentation |
+/// | kcompactd.c | in the background |
+/// | alloc_slow.c | for an allocation that finds no block |
 #ifndef PM_MOVE_COMPACT_LINUX_H
 #define PM_MOVE_COMPACT_LINUX_H
 
@@ -33,8 +35,8 @@ struct pm_compact_state {
 	struct pm_compact_zone zone[PM_MAX_ZONES];
 	_Atomic uint32_t proactiveness, extfrag_threshold; ///< (A) struct pm_compact_settings
 	struct pm_lock lock;		     ///< rank OBJECTS: kcompactd's
-	_Atomic uint32_t wanted_order;	     ///< (A) kcompactd: woken for this order; 0: it sleeps
-	_Atomic uint32_t wanted_highest;     ///< (A) and for requests that may use zones up to this kind
+	uint32_t wanted_order;		     ///< (W) woken for this order; 0: it sleeps
+	uint32_t wanted_highest;	     ///< (W) and for requests that may use zones up to this kind
 	uint64_t next_ns;		     ///< (W) when kcompactd looks at the score again
 	_Atomic uint64_t event[PM_NR_COMPACT_EVENTS]; ///< (A) statistics
 	_Atomic uint64_t skip[];	     ///< (A) a bit a pageblock: scanned in full, and nothing found
@@ -92,6 +94,9 @@ enum pm_status pm_compact_zone(struct pm_compaction *run, const struct pm_scan_p
 /// A zone on behalf of a request that may use zones up to kind `highest`: unless it is deferred or not suitable, until there are `enough` blocks, or (0)
 /// one that the request may have. Success and failure count for the next deferral. `ret` as above.
 enum pm_status pm_compact_zone_for(struct pm_compaction *run, uint32_t zone, unsigned int highest, uint64_t enough, enum pm_compact_status *ret);
+
+/// A request of this order found no block: kcompactd works for it.
+void pm_compact_want(struct pm_machine *m, struct pm_compact_state *state, unsigned int order, uint32_t gfp);
 
 /* ---- the scanners ---- */
 

@@ -21,6 +21,15 @@ struct pm_strategy_ops {
 	enum pm_status (*run)(struct pm_compaction *run);
 };
 
+/// A result with nothing in it yet.
+struct pm_compact_result pm_compaction_result(void);
+
+/// What a limited call may do in one go.
+void pm_compaction_allow(struct pm_compaction *run);
+
+/// Runs the request's strategy.
+enum pm_status pm_compaction_run(struct pm_compaction *run);
+
 extern const struct pm_strategy_ops pm_strategy_planner, pm_strategy_coalesce_2004, pm_strategy_coalesce_2004_rfc;
 
 /// Is the zone one of those that were asked for?
@@ -31,6 +40,9 @@ static inline bool pm_compaction_wants(const struct pm_compaction *run, uint32_t
 
 /// Free blocks of a zone of at least `order`, in units of the order. Isolated ones do not count: nobody can have them.
 uint64_t pm_compaction_blocks(struct pm_machine *m, uint32_t zone, unsigned int order);
+
+/// The same over the zones that were asked for, in units of the request's order.
+uint64_t pm_compaction_all_blocks(const struct pm_compaction *run);
 
 /// Moves n blocks, each with the order that its head says, and adds up: moved and failed frames, batches, flushes. Destinations: `to`, the i-th for the
 /// i-th, or with `to` NULL `supply`'s. `results` [n]. A wait's status or PM_ERR_NOMEM: what moved until then stands.
