@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "record": ("pymigrate.recording.record_command", "record_", "Record this machine: events, frames, samples."),
     "import": ("pymigrate.recording.command", "import_", "Turn a kernel's trace into a recording."),
     "export": ("pymigrate.recording.export_command", "export", "Write a recording in the form of another tool."),
+    "calibrate": ("pymigrate.defrag.calibrate", "calibrate", "Measure what moving, scanning and flushing cost here."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
     "fidelity": ("pymigrate.report.fidelity", "fidelity", "How close a replay comes, and where the rest comes from."),
     "compact": ("pymigrate.defrag.command", "compact", "Defragment real memory by every strategy, beside the kernel."),

@@ -1245,6 +1245,19 @@ PM_API PM_NODISCARD enum pm_status pm_range_free(struct pm_machine *m, uint32_t 
 /// Gives the frames of offline pageblocks back to their zone. PM_ERR_STATE: one of them is not offline, and nothing was done.
 PM_API PM_NODISCARD enum pm_status pm_range_online(struct pm_machine *m, uint64_t start, uint64_t end);
 
+/* ---- what elementary work costs on this host (csrc/move/exercise.c) ---- */
+
+/// The work of which a strategy's work consists, besides that on entries and references.
+enum pm_exercise {
+	PM_EXERCISE_COPY = 0,  ///< the contents of a frame are copied to one far away: what was there is lost. PM_ERR_NO_CONTENTS
+	PM_EXERCISE_SCAN = 1,  ///< a frame is looked at, as a scanner does, one block of the largest order under one hold of the zone lock
+	PM_EXERCISE_FLUSH = 2, ///< a TLB flush of every CPU
+	PM_EXERCISE_LOCK = 3,  ///< the zone lock is taken and given back
+	PM_NR_EXERCISES = 4
+};
+/// Does it about `n` times, so that a caller with a clock can tell what it costs. For a machine of one's own.
+PM_API PM_NODISCARD enum pm_status pm_exercise(struct pm_machine *m, uint32_t cpu, uint32_t what, uint64_t n);
+
 /// What a frame is for whoever wants the block around it.
 enum pm_standing {
 	PM_STAND_ABSENT = 0,	  ///< in a hole, reserved, or outside every zone: no block around it comes free

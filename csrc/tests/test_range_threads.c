@@ -1,8 +1,5 @@
 /// Ranges beside everything else: cancelled from another thread, starved of memory at any point, and among threads that allocate, free, fault, fork and pin.
-#include <pthread.h>
-#include <unistd.h>
-
-#include "tests/range_rig.h"
+#include "tests/load_rig.h"
 
 /* ---- cancelled ---- */
 
@@ -152,134 +149,14 @@ static void every_request_for_memory_may_fail(void)
 
 /* ---- among threads ---- */
 
-enum { WORKERS = 3, CPUS = WORKERS + 2, STRESS_FRAMES = 8192, PAGES = 512, ROUNDS = 24 };
+enum { WORKERS = 3, CPUS = WORKERS + 2, STRESS_FRAMES = 8192, ROUNDS = 24 };
 
-struct worker;
-
-struct stress {
-	struct pm_machine *m;
-	_Atomic bool stop;
-	_Atomic uint32_t done[PM_RANGE_OFFLINE + 1];
-	pthread_barrier_t barrier;
-};
-
-struct worker {
-	struct stress *stress;
-	uint32_t cpu;
-	uint64_t random;
-	pthread_t thread;
-};
-
-static uint64_t draw(struct worker *w)
-{
-	w->random ^= w->random << 13;
-	w->random ^= w->random >> 7;
-	w->random ^= w->random << 17;
-	return w->random >> 8;
-}
-
-/// Blocks of its own, by the plain allocator: a range that holds one cannot be emptied, and must not hand it out twice.
-static void churn_blocks(struct worker *w, uint64_t *blocks)
-{
-	struct pm_machine *m = w->stress->m;
-	uint64_t i = draw(w) % 32;
-	uint32_t order = (uint32_t)(i % 4);
-
-	if (blocks[i] != UINT64_MAX) {
-		CHECK_EQ(pm_free(m, w->cpu, blocks[i], order), PM_OK);
-		blocks[i] = UINT64_MAX;
-	} else if (pm_alloc(m, w->cpu, order, draw(w) % 8 ? RIG_MOVABLE : RIG_UNMOVABLE, &blocks[i]) != PM_OK) {
-		blocks[i] = UINT64_MAX;
-	}
-}
-
-static uint8_t byte_of(const struct worker *w, uint64_t page, uint32_t version)
-{
-	return (uint8_t)(w->cpu * 31 + page * 7 + version);
-}
-
-/// One page of the worker's own: written, read, forked off, pinned, thrown away.
-static void use_page(struct worker *w, uint64_t space, uint64_t addr, uint8_t *versions)
-{
-	struct pm_machine *m = w->stress->m;
-	uint64_t page = draw(w) % PAGES, at = addr + page * PAGE + draw(w) % 1000, pin, pfn, child;
-	uint8_t byte = byte_of(w, page, versions[page]);
-	enum pm_status status;
-	size_t done;
-
-	switch (draw(w) % 8) {
-	case 0:
-		CHECK_EQ(pm_unmap(m, w->cpu, space, addr + page * PAGE, PAGE), PM_OK);
-		REQUIRE(pm_map(m, w->cpu, space, &(struct pm_map_request){ .addr = addr + page * PAGE, .length = PAGE, .prot = RW, .flags = PM_MAP_FIXED }, &pfn) == PM_OK);
-		byte = byte_of(w, page, ++versions[page]);
-		status = pm_fill(m, w->cpu, space, addr + page * PAGE, byte, PAGE, &done);
-		CHECK_EQ(status, PM_OK);
-		break;
-	case 1:
-		status = pm_pin(m, w->cpu, space, at, PM_PIN_DIRECT_IO, true, &pfn, &pin);
-		if (CHECK_EQ(status, PM_OK)) {
-			struct pm_pte_info pte;
-
-			/* Where it is pinned, there it stays. */
-			usleep(20);
-			CHECK(pm_lookup(m, w->cpu, space, at, &pte) == PM_OK && pte.kind == PM_PTE_PRESENT && pte.pfn == pfn);
-			CHECK_EQ(pm_unpin(m, w->cpu, pin), PM_OK);
-		}
-		break;
-	case 2:
-		if (draw(w) % 8 == 0 && CHECK_EQ(pm_space_fork(m, w->cpu, space, &child), PM_OK)) {
-			uint8_t other = 0;
-
-			CHECK_EQ(pm_read(m, w->cpu, child, at, &other, 1, &done), PM_OK);
-			CHECK_EQ(other, byte);
-			CHECK_EQ(pm_space_exit(m, w->cpu, child), PM_OK);
-		}
-		break;
-	case 3:
-	case 4:
-		byte = byte_of(w, page, ++versions[page]);
-		CHECK_EQ(pm_fill(m, w->cpu, space, addr + page * PAGE, byte, PAGE, &done), PM_OK);
-		break;
-	default: {
-		uint8_t got = 0;
-
-		CHECK_EQ(pm_read(m, w->cpu, space, at, &got, 1, &done), PM_OK);
-		CHECK_EQ(got, byte);
-		break;
-	}
-	}
-}
-
-static void *work(void *arg)
-{
-	struct worker *w = arg;
-	struct pm_machine *m = w->stress->m;
-	uint64_t blocks[32], space = 0, addr = 0, i;
-	uint8_t versions[PAGES] = { 0 };
-	size_t done;
-
-	for (i = 0; i < 32; i++)
-		blocks[i] = UINT64_MAX;
-	REQUIRE(pm_space_create(m, &space) == PM_OK);
-	REQUIRE(pm_map(m, w->cpu, space, &(struct pm_map_request){ .length = PAGES * PAGE, .prot = RW }, &addr) == PM_OK);
-	for (i = 0; i < PAGES; i++)
-		CHECK_EQ(pm_fill(m, w->cpu, space, addr + i * PAGE, byte_of(w, i, 0), PAGE, &done), PM_OK);
-	pthread_barrier_wait(&w->stress->barrier);
-	while (!atomic_load(&w->stress->stop)) {
-		churn_blocks(w, blocks);
-		use_page(w, space, addr, versions);
-	}
-	for (i = 0; i < 32; i++)
-		if (blocks[i] != UINT64_MAX)
-			CHECK_EQ(pm_free(m, w->cpu, blocks[i], (uint32_t)(i % 4)), PM_OK);
-	CHECK_EQ(pm_space_exit(m, w->cpu, space), PM_OK);
-	return NULL;
-}
+static _Atomic uint32_t ranges_done[PM_RANGE_OFFLINE + 1];
 
 /// Every frame that was taken is ours alone: a pattern over all of it stands a while.
 static void use_taken(struct worker *w, const struct pm_range_info *info)
 {
-	struct pm_machine *m = w->stress->m;
+	struct pm_machine *m = w->load->m;
 	uint64_t pfn;
 
 	for (pfn = info->start; pfn < info->end; pfn++)
@@ -293,10 +170,10 @@ static void use_taken(struct worker *w, const struct pm_range_info *info)
 static void *move_ranges(void *arg)
 {
 	struct worker *w = arg;
-	struct pm_machine *m = w->stress->m;
+	struct pm_machine *m = w->load->m;
 	unsigned int round;
 
-	pthread_barrier_wait(&w->stress->barrier);
+	pthread_barrier_wait(&w->load->barrier);
 	for (round = 0; round < ROUNDS; round++) {
 		uint32_t kind = (uint32_t)(draw(w) % 3);
 		uint64_t start = draw(w) % (STRESS_FRAMES / PB) * PB, range;
@@ -317,7 +194,7 @@ static void *move_ranges(void *arg)
 		status = pm_range_run(m, w->cpu, range, &info);
 		CHECK(status == PM_OK || status == PM_ERR_BUSY || status == PM_ERR_WATERMARK || status == PM_ERR_NO_BLOCK);
 		if (status == PM_OK) {
-			atomic_fetch_add(&w->stress->done[kind], 1);
+			atomic_fetch_add(&ranges_done[kind], 1);
 			if (kind == PM_RANGE_TAKE)
 				use_taken(w, &info);
 			if (kind == PM_RANGE_ISOLATE)
@@ -333,7 +210,7 @@ static void *move_ranges(void *arg)
 static void ranges_among_threads(void)
 {
 	struct space_rig_options options = space_options();
-	struct stress stress = { 0 };
+	struct load stress = { 0 };
 	struct worker workers[CPUS];
 	struct space_rig rig;
 	unsigned int i;
@@ -347,17 +224,18 @@ static void ranges_among_threads(void)
 	stress.m = rig.m;
 	pthread_barrier_init(&stress.barrier, NULL, CPUS);
 	for (i = 0; i < CPUS; i++) {
-		workers[i] = (struct worker){ .stress = &stress, .cpu = i, .random = 0x9e3779b97f4a7c15u * (i + 1) };
-		REQUIRE(pthread_create(&workers[i].thread, NULL, i < WORKERS ? work : move_ranges, &workers[i]) == 0);
+		workers[i] = (struct worker){ .load = &stress, .cpu = i, .random = 0x9e3779b97f4a7c15u * (i + 1) };
+		REQUIRE(pthread_create(&workers[i].thread, NULL, i < WORKERS ? load_work : move_ranges, &workers[i]) == 0);
 	}
 	for (i = WORKERS; i < CPUS; i++)
 		pthread_join(workers[i].thread, NULL);
 	atomic_store(&stress.stop, true);
 	for (i = 0; i < WORKERS; i++)
 		pthread_join(workers[i].thread, NULL);
-	printf("isolated %u, taken %u, offline %u\n", stress.done[0], stress.done[1], stress.done[2]);
+	printf("isolated %u, taken %u, offline %u; longest stall %.3f ms\n", ranges_done[0], ranges_done[1], ranges_done[2],
+	       (double)atomic_load(&stress.longest_ns) / 1e6);
 	/* It must be possible at all, beside the others. */
-	CHECK(stress.done[PM_RANGE_ISOLATE] > 0 && stress.done[PM_RANGE_TAKE] > 0 && stress.done[PM_RANGE_OFFLINE] > 0);
+	CHECK(ranges_done[PM_RANGE_ISOLATE] > 0 && ranges_done[PM_RANGE_TAKE] > 0 && ranges_done[PM_RANGE_OFFLINE] > 0);
 	CHECK_EQ(rig_zone(rig.m, 0).nr_isolated, 0);
 	pthread_barrier_destroy(&stress.barrier);
 	space_rig_end(&rig);
