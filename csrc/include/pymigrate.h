@@ -1638,7 +1638,7 @@ PM_API const char *pm_reconstruct_cause_text(uint32_t cause);
 PM_API size_t pm_reconstruct_operations(const struct pm_reconstruct *r);
 
 /// The first event that a reader of the free lists did not see, who stamped `t_ns` before it read. It needs the zone lock: a refill
-/// or a drain under way is seen whole.
+/// or a drain under way is seen whole, up to the full batch (2016 frames) after which the lock is let go.
 /// @param delay_ns from the stamp to the read
 PM_API size_t pm_events_seen(const struct pm_events *events, uint64_t t_ns, uint64_t delay_ns);
 
