@@ -555,9 +555,57 @@ struct pm_translation {
 /// Where nothing is mapped, private anonymous memory is mapped first (up to 1 GiB around, aligned, what is free of it), so a host need not call pm_map().
 /// A first touch takes a huge page where the whole aligned range is private, writable, never touched, and a block of PM_HUGE_ORDER is free; a single frame
 /// otherwise. A huge page is broken up, and its pages translated one by one, once one of them is unmapped, moved, reclaimed or copied.
-/// The translation holds until the page is unmapped, reclaimed, copied by a write (a fork) or moved. PM_ERR_FAULT: the address is
+/// The translation holds until the page is unmapped, reclaimed, copied by a write (a fork) or moved (struct pm_notice). PM_ERR_FAULT: the address is
 /// 2^PM_VA_BITS or more; PM_ERR_ACCESS; PM_ERR_INVAL; an allocation's status. Locks: none for a hit.
 PM_API PM_NODISCARD enum pm_status pm_translate(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint32_t flags, struct pm_translation *ret);
+
+/// What a tick did. Frames.
+struct pm_tick_report {
+	uint64_t drained;   ///< moved from per-CPU lists to the free lists, since they were not asked for lately
+	uint64_t reclaimed; ///< freed by reclaim, in zones that were below their LOW mark
+};
+/// Lets `ns` nanoseconds of the host's time pass: virtual time goes on and transfers that are due end (as pm_clock_advance(); a machine with a clock of its
+/// caller has its time from there), the lists of every CPU decay once for each full second (pm_decay_pcp()), and kswapd looks after every zone
+/// (pm_kswapd()). As often as the host likes: nothing happens in the background by itself. Equal ticks do equal things.
+/// PM_ERR_STATE: the machine has no owners of frames (pm_memory_enable); PM_ERR_INVAL: 2^62 ns or more, or no such CPU; PM_ERR_INTR: kswapd has waited as long
+/// as it may, time has passed: call again with 0.
+PM_API PM_NODISCARD enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct pm_tick_report *ret);
+
+/* ---- what a machine tells its host (csrc/virt/notice.c) ---- */
+
+enum pm_notice_kind {
+	PM_NOTICE_MOVED = 1,	///< a page has moved from `from` to `to`: a TLB or a cache model has to forget what it knows of the old place
+	PM_NOTICE_NO_MEMORY = 2 ///< a request of `order` for a frame got nothing, after reclaim had done what it can; the call that made it fails
+};
+
+/// One thing that has happened. The fields that a kind does not name are 0.
+struct pm_notice {
+	uint32_t kind;	  ///< enum pm_notice_kind
+	uint32_t cpu;	  ///< of the call
+	uint32_t order;	  ///< of the block that moved, or of the request
+	uint64_t space;	  ///< MOVED: handle of the address space that maps the page; one notice for each. 0: none does, or more than three do: drop by frame
+	uint64_t addr;	  ///< MOVED: where it maps the page; the page is the same, its translation is not. A huge page around it is broken up
+	uint64_t from;	  ///< MOVED: the old frame
+	uint64_t to;	  ///< MOVED: the new frame
+	uint64_t cost_ns; ///< by struct pm_notify_options. Of the notices of one page and of one batch, the first bears what was done once
+};
+
+/// Who is told, and what things cost. The core measures no time: a host's own numbers, in nanoseconds (or cycles) below 2^40.
+struct pm_notify_options {
+	/// Called by the thread whose call does it, before that call returns; NULL: nobody is told. No lock of the machine is held, so it may take locks
+	/// that others hold while they call the machine, and wait. It may not call the machine itself. A frame that was moved from is not used anew before
+	/// it has been told. Other threads may find the new place earlier than they are told of it, the old one no longer.
+	void (*notify)(void *context, const struct pm_notice *notice);
+	void *context;
+	uint64_t copy_ns;  ///< to copy a page
+	uint64_t entry_ns; ///< to take an entry away and give it back
+	uint64_t flush_ns; ///< to flush the TLBs of all CPUs, once a batch
+};
+/// Nobody to tell; 400 ns, 50 ns and 2000 ns.
+PM_API void pm_notify_options_default(struct pm_notify_options *ret);
+/// Copied; instead of what was set before. NULL: nobody is told any more. Nobody else may use the machine meanwhile. PM_ERR_STATE: the machine has no owners
+/// of frames (pm_memory_enable); PM_ERR_INVAL: a cost of 2^40 or more.
+PM_API PM_NODISCARD enum pm_status pm_notify(struct pm_machine *m, const struct pm_notify_options *options);
 
 /* ---- pins and windows ---- */
 

@@ -74,6 +74,7 @@ static void move_owned(struct job *job, size_t i)
 	if (!mig->status) {
 		mig->state = PM_MS_DONE;
 		mig->reason = PM_WHY_NONE;
+		mig->order = (uint8_t)order;
 		return;
 	}
 	mig->reason = mig->status == PM_ERR_AGAIN ? PM_WHY_LOCKED : PM_WHY_NOT_MOVABLE;
@@ -153,6 +154,7 @@ static void end_batch(struct job *job)
 
 	pm_batch_unlock(job->call, batch);
 	pm_anon_put(job->call, batch->anon);
+	pm_migration_tell(job->call, job->migs, job->n);
 	if (batch->nr_empty)
 		pm_page_disown_bulk(m, job->call->cpu, batch->nr_empty, batch->empty);
 	if (batch->nr_fresh) {
@@ -223,10 +225,12 @@ static enum pm_status single_pass(struct job *job, uint32_t most)
 		while (!status && (!job->tries[i] || worth_retrying(job, i)) && job->tries[i] < most) {
 			begin_one(job, i);
 			job->tries[i]++;
-			if (is_owned(job, i))
+			if (is_owned(job, i)) {
 				move_owned(job, i);
-			else
+				pm_migration_tell(job->call, mig, 1);
+			} else {
 				status = advance_to(job, mig, PM_NR_MS);
+			}
 		}
 	}
 	return status;
