@@ -994,6 +994,64 @@ struct pm_migrate_counters {
 /// Adds up what migration has done; all zero before the first one.
 PM_API void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret);
 
+/* ---- for other extension modules of a Python process: the functions as a table (csrc/embed/api.c) ---- */
+
+/// What most simulators need, as a table of functions: each as its namesake `pm_…` says. Members are only ever added, at the end; `bytes` says how many there
+/// are. A capsule `pymigrate.capi._C_API` holds it (docs/EMBED_IN_PROCESS.md).
+struct pm_api {
+	uint32_t abi;	///< PM_ABI_VERSION of the library
+	uint32_t bytes; ///< sizeof(struct pm_api) of the library
+	const char *(*status_text)(enum pm_status status);
+	void (*settings_default)(struct pm_settings *ret);
+	enum pm_status (*machine_create)(const struct pm_layout *layout, struct pm_machine **ret);
+	void (*machine_shut)(struct pm_machine *m);
+	void (*machine_destroy)(struct pm_machine *m);
+	enum pm_status (*machine_validate)(struct pm_machine *m, char *message, size_t size);
+	uint32_t (*nr_zones)(const struct pm_machine *m);
+	uint32_t (*nr_cpus)(const struct pm_machine *m);
+	uint64_t (*nr_frames)(const struct pm_machine *m);
+	enum pm_status (*zone_info)(struct pm_machine *m, uint32_t zone, struct pm_zone_info *ret);
+	enum pm_status (*free_blocks)(struct pm_machine *m, uint32_t zone, uint64_t *ret);
+	enum pm_status (*frame_info)(struct pm_machine *m, uint64_t pfn, struct pm_frame_info *ret);
+	void (*counters)(struct pm_machine *m, struct pm_counters *ret);
+	int64_t (*fragmentation_index)(const uint64_t *nr_blocks, uint32_t order);
+	enum pm_status (*alloc)(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret);
+	enum pm_status (*free)(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order);
+	enum pm_status (*alloc_bulk)(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, size_t n, uint64_t *pfns, size_t *ret);
+	enum pm_status (*free_bulk)(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns, size_t *ret);
+	enum pm_status (*drain)(struct pm_machine *m, uint32_t cpu);
+	void (*memory_options_default)(struct pm_memory_options *ret);
+	enum pm_status (*memory_enable)(struct pm_machine *m, const struct pm_memory_options *options);
+	uint64_t (*clock_now)(struct pm_machine *m);
+	enum pm_status (*tick)(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct pm_tick_report *ret);
+	void (*notify_options_default)(struct pm_notify_options *ret);
+	enum pm_status (*notify)(struct pm_machine *m, const struct pm_notify_options *options);
+	enum pm_status (*space_create)(struct pm_machine *m, uint64_t *ret);
+	enum pm_status (*space_fork)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t *ret);
+	enum pm_status (*space_exit)(struct pm_machine *m, uint32_t cpu, uint64_t space);
+	enum pm_status (*map)(struct pm_machine *m, uint32_t cpu, uint64_t space, const struct pm_map_request *request, uint64_t *ret);
+	enum pm_status (*unmap)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length);
+	enum pm_status (*protect)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, uint32_t prot);
+	enum pm_status (*translate)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint32_t flags, struct pm_translation *ret);
+	enum pm_status (*touch)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, bool write, uint64_t *ret);
+	enum pm_status (*lookup)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, struct pm_pte_info *ret);
+	enum pm_status (*read)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, void *bytes, size_t n, size_t *ret);
+	enum pm_status (*write)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, const void *bytes, size_t n, size_t *ret);
+	enum pm_status (*rmap)(struct pm_machine *m, uint32_t cpu, uint64_t pfn, size_t n, struct pm_rmap_entry *entries, size_t *ret, uint64_t *ret_visited);
+	enum pm_status (*page_info)(struct pm_machine *m, uint64_t pfn, struct pm_page_info *ret);
+	enum pm_status (*owner_create)(struct pm_machine *m, uint32_t kind, uint64_t *ret);
+	enum pm_status (*owner_destroy)(struct pm_machine *m, uint32_t cpu, uint64_t owner);
+	enum pm_status (*owner_alloc)(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t order, uint32_t gfp, uint32_t *ret);
+	enum pm_status (*owner_free)(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number);
+	enum pm_status (*owner_frame)(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint64_t *ret);
+	enum pm_status (*swap_on)(struct pm_machine *m, const struct pm_swap_options *options);
+	enum pm_status (*reclaim)(struct pm_machine *m, uint32_t cpu, uint32_t zone, uint64_t nr, uint64_t *ret);
+	enum pm_status (*migrate)(struct pm_machine *m, uint32_t cpu, const struct pm_migrate_request *request, struct pm_migrate_result *results, size_t *ret);
+};
+
+/// The table. Static storage; never NULL. No lock; any thread.
+PM_API const struct pm_api *pm_api(void);
+
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 
 /// What one recorded event is. `pfn`, `order`, `migratetype`, `gfp` and `arg0..2` of struct pm_events mean, by kind:
