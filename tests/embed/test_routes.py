@@ -222,3 +222,24 @@ def test_a_closed_machine_has_no_capsule() -> None:
     machine.close()
     with pytest.raises(pymigrate.ClosedError):
         machine_capsule(machine)
+
+
+# ---- adapters ----
+
+
+@pytest.fixture(scope="module")
+def adapters_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if CXX is None or not RELEASE:
+        pytest.skip("no C++ compiler, or no libraries")
+    program = tmp_path_factory.mktemp("adapters") / "driver"
+    words = config("--cflags", "--libs")
+    run(CXX, "-std=c++17", "-O1", *WARNINGS, EXAMPLES / "adapters" / "driver.cpp", *words, "-o", program)
+    return program
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_no_two_live_pages_share_a_frame_behind_the_adapters(adapters_driver: Path, seed: int) -> None:
+    out = run(adapters_driver, str(seed), "40000")
+    match = re.search(r"40000 accesses, (\d+) pages moved: no two live pages on one frame", out)
+    assert match
+    assert int(match[1]) > 100
