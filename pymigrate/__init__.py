@@ -115,6 +115,9 @@ _LAZY: dict[str, str] = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "capi":
+        # PyCapsule_Import("pymigrate.capi._C_API") imports the package, and takes the rest for attributes.
+        return _import_module("pymigrate.capi")
     if name not in _LAZY:
         raise AttributeError(f"module 'pymigrate' has no attribute {name!r}")
     value = getattr(_import_module(_LAZY[name]), name)

@@ -120,7 +120,7 @@ static void *pm_binding_show(void *owner, uint64_t pin)
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "include" / "pymigrate.h"
 EXPLORE_HEADER = ROOT / "csrc" / "sched" / "explore.h"
-FOLDERS = ("base", "phys", "virt", "back", "move", "replay")
+FOLDERS = ("base", "phys", "virt", "back", "move", "replay", "embed")
 
 COMPILE_FLAGS = [
     "-std=c11",

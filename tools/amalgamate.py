@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 HEADER = CSRC / "include" / "pymigrate.h"
-FOLDERS = ("base", "phys", "virt", "back", "move", "replay")
+FOLDERS = ("base", "phys", "virt", "back", "move", "replay", "embed")
 
 # Comments, strings and character constants are one token each, so that no name inside of them is taken for one.
 _TOKEN = re.compile(

@@ -31,6 +31,7 @@ struct pm_back {
 	_Atomic uint64_t event[PM_NR_BE]; ///< (A) statistics
 	/// (A) Transfers ended so far. Reclaim sleeps on its address until it changes.
 	_Atomic uint64_t nr_ended;
+	_Atomic uint64_t ticked_ns; ///< (A) by pm_tick()
 };
 
 static inline void pm_back_count(struct pm_machine *m, enum pm_back_event event, uint64_t n)

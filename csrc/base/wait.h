@@ -53,6 +53,7 @@ struct pm_call {
 	bool nowait;	    ///< never sleep: what would have to returns PM_ERR_AGAIN
 	bool owner;	    ///< this thread owns the CPU's access slot (virt/epoch.h)
 	uint8_t shared_index; ///< where a thread that does not own it is counted
+	uint8_t no_memory;  ///< one more than the order of a request that got nothing, and gave up: the host is told at the end of the call
 	bool reclaiming;    ///< inside reclaim: an allocation may use the reserves and does not reclaim again
 };
 

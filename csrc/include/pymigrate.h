@@ -559,9 +559,57 @@ struct pm_translation {
 /// Where nothing is mapped, private anonymous memory is mapped first (up to 1 GiB around, aligned, what is free of it), so a host need not call pm_map().
 /// A first touch takes a huge page where the whole aligned range is private, writable, never touched, and a block of PM_HUGE_ORDER is free; a single frame
 /// otherwise. A huge page is broken up, and its pages translated one by one, once one of them is unmapped, moved, reclaimed or copied.
-/// The translation holds until the page is unmapped, reclaimed, copied by a write (a fork) or moved. PM_ERR_FAULT: the address is
+/// The translation holds until the page is unmapped, reclaimed, copied by a write (a fork) or moved (struct pm_notice). PM_ERR_FAULT: the address is
 /// 2^PM_VA_BITS or more; PM_ERR_ACCESS; PM_ERR_INVAL; an allocation's status. Locks: none for a hit.
 PM_API PM_NODISCARD enum pm_status pm_translate(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint32_t flags, struct pm_translation *ret);
+
+/// What a tick did. Frames.
+struct pm_tick_report {
+	uint64_t drained;   ///< moved from per-CPU lists to the free lists, since they were not asked for lately
+	uint64_t reclaimed; ///< freed by reclaim, in zones that were below their LOW mark
+};
+/// Lets `ns` nanoseconds of the host's time pass: virtual time goes on and transfers that are due end (as pm_clock_advance(); a machine with a clock of its
+/// caller has its time from there), the lists of every CPU decay once for each full second (pm_decay_pcp()), and kswapd looks after every zone
+/// (pm_kswapd()). As often as the host likes: nothing happens in the background by itself. Equal ticks do equal things.
+/// PM_ERR_STATE: the machine has no owners of frames (pm_memory_enable); PM_ERR_INVAL: 2^62 ns or more, or no such CPU; PM_ERR_INTR: kswapd has waited as long
+/// as it may, time has passed: call again with 0.
+PM_API PM_NODISCARD enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct pm_tick_report *ret);
+
+/* ---- what a machine tells its host (csrc/virt/notice.c) ---- */
+
+enum pm_notice_kind {
+	PM_NOTICE_MOVED = 1,	///< a page has moved from `from` to `to`: a TLB or a cache model has to forget what it knows of the old place
+	PM_NOTICE_NO_MEMORY = 2 ///< a request of `order` for a frame got nothing, after reclaim had done what it can; the call that made it fails
+};
+
+/// One thing that has happened. The fields that a kind does not name are 0.
+struct pm_notice {
+	uint32_t kind;	  ///< enum pm_notice_kind
+	uint32_t cpu;	  ///< of the call
+	uint32_t order;	  ///< of the block that moved, or of the request
+	uint64_t space;	  ///< MOVED: handle of the address space that maps the page; one notice for each. 0: none does, or more than three do: drop by frame
+	uint64_t addr;	  ///< MOVED: where it maps the page; the page is the same, its translation is not. A huge page around it is broken up
+	uint64_t from;	  ///< MOVED: the old frame
+	uint64_t to;	  ///< MOVED: the new frame
+	uint64_t cost_ns; ///< by struct pm_notify_options. Of the notices of one page and of one batch, the first bears what was done once
+};
+
+/// Who is told, and what things cost. The core measures no time: a host's own numbers, in nanoseconds (or cycles) below 2^40.
+struct pm_notify_options {
+	/// Called by the thread whose call does it, before that call returns; NULL: nobody is told. No lock of the machine is held, so it may take locks
+	/// that others hold while they call the machine, and wait. It may not call the machine itself. A frame that was moved from is not used anew before
+	/// it has been told. Other threads may find the new place earlier than they are told of it, the old one no longer.
+	void (*notify)(void *context, const struct pm_notice *notice);
+	void *context;
+	uint64_t copy_ns;  ///< to copy a page
+	uint64_t entry_ns; ///< to take an entry away and give it back
+	uint64_t flush_ns; ///< to flush the TLBs of all CPUs, once a batch
+};
+/// Nobody to tell; 400 ns, 50 ns and 2000 ns.
+PM_API void pm_notify_options_default(struct pm_notify_options *ret);
+/// Copied; instead of what was set before. NULL: nobody is told any more. Nobody else may use the machine meanwhile. PM_ERR_STATE: the machine has no owners
+/// of frames (pm_memory_enable); PM_ERR_INVAL: a cost of 2^40 or more.
+PM_API PM_NODISCARD enum pm_status pm_notify(struct pm_machine *m, const struct pm_notify_options *options);
 
 /* ---- pins and windows ---- */
 
@@ -1290,6 +1338,64 @@ struct pm_bound {
 };
 /// Looks at a zone (an index, PM_EVERY_ZONE) and works that out. PM_ERR_INVAL, PM_ERR_STATE.
 PM_API PM_NODISCARD enum pm_status pm_compact_bound(struct pm_machine *m, uint32_t zone, uint32_t order, uint64_t wanted, struct pm_bound *ret);
+
+/* ---- for other extension modules of a Python process: the functions as a table (csrc/embed/api.c) ---- */
+
+/// What most simulators need, as a table of functions: each as its namesake `pm_…` says. Members are only ever added, at the end; `bytes` says how many there
+/// are. A capsule `pymigrate.capi._C_API` holds it (docs/EMBED_IN_PROCESS.md).
+struct pm_api {
+	uint32_t abi;	///< PM_ABI_VERSION of the library
+	uint32_t bytes; ///< sizeof(struct pm_api) of the library
+	const char *(*status_text)(enum pm_status status);
+	void (*settings_default)(struct pm_settings *ret);
+	enum pm_status (*machine_create)(const struct pm_layout *layout, struct pm_machine **ret);
+	void (*machine_shut)(struct pm_machine *m);
+	void (*machine_destroy)(struct pm_machine *m);
+	enum pm_status (*machine_validate)(struct pm_machine *m, char *message, size_t size);
+	uint32_t (*nr_zones)(const struct pm_machine *m);
+	uint32_t (*nr_cpus)(const struct pm_machine *m);
+	uint64_t (*nr_frames)(const struct pm_machine *m);
+	enum pm_status (*zone_info)(struct pm_machine *m, uint32_t zone, struct pm_zone_info *ret);
+	enum pm_status (*free_blocks)(struct pm_machine *m, uint32_t zone, uint64_t *ret);
+	enum pm_status (*frame_info)(struct pm_machine *m, uint64_t pfn, struct pm_frame_info *ret);
+	void (*counters)(struct pm_machine *m, struct pm_counters *ret);
+	int64_t (*fragmentation_index)(const uint64_t *nr_blocks, uint32_t order);
+	enum pm_status (*alloc)(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, uint64_t *ret);
+	enum pm_status (*free)(struct pm_machine *m, uint32_t cpu, uint64_t pfn, uint32_t order);
+	enum pm_status (*alloc_bulk)(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t gfp, size_t n, uint64_t *pfns, size_t *ret);
+	enum pm_status (*free_bulk)(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns, size_t *ret);
+	enum pm_status (*drain)(struct pm_machine *m, uint32_t cpu);
+	void (*memory_options_default)(struct pm_memory_options *ret);
+	enum pm_status (*memory_enable)(struct pm_machine *m, const struct pm_memory_options *options);
+	uint64_t (*clock_now)(struct pm_machine *m);
+	enum pm_status (*tick)(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct pm_tick_report *ret);
+	void (*notify_options_default)(struct pm_notify_options *ret);
+	enum pm_status (*notify)(struct pm_machine *m, const struct pm_notify_options *options);
+	enum pm_status (*space_create)(struct pm_machine *m, uint64_t *ret);
+	enum pm_status (*space_fork)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t *ret);
+	enum pm_status (*space_exit)(struct pm_machine *m, uint32_t cpu, uint64_t space);
+	enum pm_status (*map)(struct pm_machine *m, uint32_t cpu, uint64_t space, const struct pm_map_request *request, uint64_t *ret);
+	enum pm_status (*unmap)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length);
+	enum pm_status (*protect)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, uint32_t prot);
+	enum pm_status (*translate)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint32_t flags, struct pm_translation *ret);
+	enum pm_status (*touch)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, uint64_t length, bool write, uint64_t *ret);
+	enum pm_status (*lookup)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, struct pm_pte_info *ret);
+	enum pm_status (*read)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, void *bytes, size_t n, size_t *ret);
+	enum pm_status (*write)(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, const void *bytes, size_t n, size_t *ret);
+	enum pm_status (*rmap)(struct pm_machine *m, uint32_t cpu, uint64_t pfn, size_t n, struct pm_rmap_entry *entries, size_t *ret, uint64_t *ret_visited);
+	enum pm_status (*page_info)(struct pm_machine *m, uint64_t pfn, struct pm_page_info *ret);
+	enum pm_status (*owner_create)(struct pm_machine *m, uint32_t kind, uint64_t *ret);
+	enum pm_status (*owner_destroy)(struct pm_machine *m, uint32_t cpu, uint64_t owner);
+	enum pm_status (*owner_alloc)(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t order, uint32_t gfp, uint32_t *ret);
+	enum pm_status (*owner_free)(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number);
+	enum pm_status (*owner_frame)(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint64_t *ret);
+	enum pm_status (*swap_on)(struct pm_machine *m, const struct pm_swap_options *options);
+	enum pm_status (*reclaim)(struct pm_machine *m, uint32_t cpu, uint32_t zone, uint64_t nr, uint64_t *ret);
+	enum pm_status (*migrate)(struct pm_machine *m, uint32_t cpu, const struct pm_migrate_request *request, struct pm_migrate_result *results, size_t *ret);
+};
+
+/// The table. Static storage; never NULL. No lock; any thread.
+PM_API const struct pm_api *pm_api(void);
 
 /* ---- recordings: events in columns (csrc/replay/parse.c fills them, csrc/replay/engine.c plays them) ---- */
 

@@ -41,10 +41,12 @@ void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch)
 
 void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t before)
 {
-	struct pm_table *leaf = pm_table_leaf_of(vma->space->top, pm_vma_addr(vma, mig->index));
+	uint64_t addr = pm_vma_addr(vma, mig->index);
 
 	/* The flush comes after this. */
-	pm_table_break(leaf);
+	pm_table_break(pm_table_leaf_of(vma->space->top, addr));
+	if (pm_notices_wanted(mig->call->m))
+		pm_notice_remember(&mig->places, vma->space->handle, addr);
 	mig->nr_maps++;
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
 	pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);

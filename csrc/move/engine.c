@@ -77,6 +77,7 @@ static void move_owned(struct job *job, size_t i)
 	if (!mig->status) {
 		mig->state = PM_MS_DONE;
 		mig->reason = PM_WHY_NONE;
+		mig->order = (uint8_t)order;
 		return;
 	}
 	mig->reason = mig->status == PM_ERR_AGAIN ? PM_WHY_LOCKED : PM_WHY_NOT_MOVABLE;
@@ -156,6 +157,7 @@ static void end_batch(struct job *job)
 
 	pm_batch_unlock(job->call, batch);
 	pm_anon_put(job->call, batch->anon);
+	pm_migration_tell(job->call, job->migs, job->n);
 	if (batch->nr_empty && job->supply) {
 		for (i = 0; i < batch->nr_empty; i++)
 			pm_page_unown(m, pm_pfn(batch->empty[i]));
@@ -232,10 +234,12 @@ static enum pm_status single_pass(struct job *job, uint32_t most)
 		while (!status && !job->exhausted && (!job->tries[i] || worth_retrying(job, i)) && job->tries[i] < most) {
 			begin_one(job, i);
 			job->tries[i]++;
-			if (is_owned(job, i))
+			if (is_owned(job, i)) {
 				move_owned(job, i);
-			else
+				pm_migration_tell(job->call, mig, 1);
+			} else {
 				status = advance_to(job, mig, PM_NR_MS);
+			}
 			job->exhausted = job->supply && out_of_memory(job, mig);
 		}
 	}

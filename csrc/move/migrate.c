@@ -286,10 +286,9 @@ static void release(struct pm_migration *mig)
 		mig->protocol->release(mig);
 }
 
-/// The source, which nobody refers to any more: wakes who waits for it, and frees it, or leaves that to the batch.
+/// The source, which nobody refers to any more: wakes who waits for it. It is freed once the host has been told: by who calls this, or by the batch.
 static void free_frozen(struct pm_migration *mig)
 {
-	struct pm_machine *m = mig->call->m;
 	struct pm_page *page = source(mig);
 	uint32_t before = atomic_exchange(&page->flags, 0);
 
@@ -297,13 +296,39 @@ static void free_frozen(struct pm_migration *mig)
 		mig->batch->waited_for = true;
 	pm_page_set_mapping(page, 0);
 	mig->locked_from = false;
-	if (mig->batch) {
+	if (mig->batch)
 		mig->batch->empty[mig->batch->nr_empty++] = mig->from.v;
-	} else if (mig->supply) {
-		pm_page_unown(m, mig->from);
-		mig->supply->emptied(mig->supply, mig->call, 1, &(uint64_t){ mig->from.v });
-	} else {
+}
+
+/// The source of a migration that is no batch's goes back to where frames come from.
+static void give_back(struct pm_migration *mig)
+{
+	struct pm_machine *m = mig->call->m;
+
+	if (!mig->supply) {
 		pm_page_disown(m, mig->call->cpu, mig->from);
+		return;
+	}
+	pm_page_unown(m, mig->from);
+	mig->supply->emptied(mig->supply, mig->call, 1, &(uint64_t){ mig->from.v });
+}
+
+void pm_migration_tell(struct pm_call *call, struct pm_migration *migs, size_t n)
+{
+	bool flushed = false;
+	size_t i;
+
+	if (!pm_notices_wanted(call->m))
+		return;
+	for (i = 0; i < n; i++) {
+		struct pm_migration *mig = &migs[i];
+
+		if (mig->told || mig->state < PM_MS_FINISH || mig->state > PM_MS_DONE || mig->reason != PM_WHY_NONE)
+			continue;
+		mig->told = true;
+		/* One flush for all of them. */
+		pm_notice_moved(call, &mig->places, mig->from, mig->to, mig->order, mig->nr_maps && !flushed);
+		flushed |= mig->nr_maps != 0;
 	}
 }
 
@@ -323,8 +348,13 @@ static enum pm_status finish(struct pm_migration *mig)
 	unlock_destination(mig);
 	release(mig);
 	pm_page_put(mig->call, mig->to);
+	/* Of a batch other frames are still locked: it tells at its end. */
+	if (!mig->batch)
+		pm_migration_tell(mig->call, mig, 1);
 	if (!mig->frozen)
 		pm_page_put(mig->call, mig->from);
+	else if (!mig->batch)
+		give_back(mig);
 	mig->isolated = false;
 	return PM_OK;
 }

@@ -10,6 +10,7 @@
 
 #include "back/back.h"
 #include "move/supply.h"
+#include "virt/notice.h"
 #include "virt/rmap.h"
 
 enum pm_migration_state {
@@ -91,6 +92,9 @@ struct pm_migration {
 	struct pm_mapping *mapping;	   ///< of a file page; NULL
 	struct pm_cpumask cpus;		   ///< where a flush is due
 	uint32_t nr_maps;		   ///< entries that were unmapped
+	struct pm_notice_places places;	   ///< where, if the host wants to know
+	uint8_t order;			   ///< of a block that its owner moved
+	bool told;			   ///< the host knows that it has moved
 	struct pm_migration_record *records; ///< [nr_records]
 	uint32_t nr_records, room_records;
 	/* The protocols' own. */
@@ -119,6 +123,9 @@ static inline bool pm_migration_over(const struct pm_migration *mig)
 
 /// Undoes everything, as if a step had failed with this status.
 void pm_migration_cancel(struct pm_call *call, struct pm_migration *mig, enum pm_status status, enum pm_migrate_reason reason);
+
+/// Tells the host of those that have moved, once each. No lock is held, and the sources are not free yet.
+void pm_migration_tell(struct pm_call *call, struct pm_migration *migs, size_t n);
 
 /// The family of the batch's anon_vma is locked for reading, or not any more. Nothing that sleeps may come in between. `batch` NULL: nothing is locked.
 void pm_batch_lock(struct pm_call *call, struct pm_batch *batch);

@@ -1,5 +1,7 @@
 #include "virt/epoch.h"
 
+#include "virt/notice.h"
+
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -63,11 +65,22 @@ enum pm_status pm_call_begin(struct pm_machine *m, uint32_t cpu, struct pm_call 
 	return PM_OK;
 }
 
+/// At the end of a call nothing is locked any more.
+static __attribute__((noinline)) void tell_no_memory(struct pm_call *call)
+{
+	struct pm_notice notice = { .kind = PM_NOTICE_NO_MEMORY, .cpu = call->cpu, .order = call->no_memory - 1u };
+
+	call->no_memory = 0;
+	pm_notice_send(call, &notice);
+}
+
 void pm_call_end(struct pm_call *call)
 {
 	struct pm_virt *virt = call->m->virt;
 	struct pm_slot *slot = &virt->slots[call->cpu];
 
+	if (PM_UNLIKELY(call->no_memory))
+		tell_no_memory(call);
 	if (PM_LIKELY(call->owner)) {
 		if (PM_UNLIKELY(virt->guard != PM_GUARD_EPOCH))
 			(void)atomic_exchange(&slot->call, 0);

@@ -36,6 +36,15 @@ static enum pm_status alloc_or_reclaim(struct pm_call *call, unsigned int order,
 	return status;
 }
 
+/// A request that may wait, and for which reclaim has done what it can, gets nothing. One that is to give up early is no news.
+static void note_failure(struct pm_call *call, unsigned int order, uint32_t gfp, enum pm_status status)
+{
+	bool gave_up = status == PM_ERR_WATERMARK || status == PM_ERR_NO_BLOCK;
+
+	if (gave_up && (gfp & PM_GFP_DIRECT_RECLAIM) && !(gfp & PM_GFP_NORETRY) && !call->nowait && !call->reclaiming)
+		call->no_memory = (uint8_t)(order + 1);
+}
+
 enum pm_status pm_page_alloc(struct pm_call *call, unsigned int order, uint32_t gfp, bool zero, struct pm_pfn *ret)
 {
 	struct pm_machine *m = call->m;
@@ -45,8 +54,10 @@ enum pm_status pm_page_alloc(struct pm_call *call, unsigned int order, uint32_t 
 	if (PM_UNLIKELY(pm_host_fails(&m->host)))
 		return PM_ERR_WATERMARK;
 	status = alloc_or_reclaim(call, order, gfp, &pfn);
-	if (PM_UNLIKELY(status))
+	if (PM_UNLIKELY(status)) {
+		note_failure(call, order, gfp, status);
 		return status;
+	}
 	*ret = pm_pfn(pfn);
 	pm_page_own(m, *ret);
 	if (zero && pm_has_contents(m))

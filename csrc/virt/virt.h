@@ -113,6 +113,7 @@ struct pm_virt {
 	struct pm_machine *m;
 	struct pm_waits waits;
 	struct pm_memory_options options; ///< (C)
+	struct pm_notify_options notify;  ///< (C) while others use the machine: pm_notify()
 	uint32_t guard;			  ///< (C) enum pm_guard, as it is used: FENCE where the host has no membarrier
 	struct pm_virt_hooks hooks;	  ///< (C) after pm_memory_enable()
 	struct pm_pool spaces;

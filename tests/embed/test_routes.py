@@ -5,6 +5,7 @@ Each example in examples/ is compiled with warnings as errors, as an embedder wi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -164,3 +165,81 @@ def test_static_without_libs_is_refused() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--static says which library --libs names" in done.stderr
+
+
+# ---- inside a Python process ----
+
+
+@needs_cc
+def test_an_extension_takes_functions_and_a_machine_from_capsules(tmp_path: Path) -> None:
+    import sysconfig
+
+    assert CC is not None
+    include = f"-I{_ffi_build.HEADER.parent}"
+    python = f"-I{sysconfig.get_path('include')}"
+    flags = ["-std=c11", "-O1", "-shared", "-fPIC", *WARNINGS, "-Wno-missing-field-initializers", python, include]
+    run(CC, *flags, EXAMPLES / "extension" / "hostsim.c", "-o", tmp_path / "hostsim.so")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    out = run(sys.executable, EXAMPLES / "extension" / "run.py", PYTHONPATH=path)
+    # 2048 pages from a multiple of 2 MiB on: four huge pages.
+    assert out == "2048 pages by 4 first touches, then 0; frames: the same\n"
+
+
+# As of PM_ABI 1.0. Add new members behind these, and raise PM_ABI_MINOR.
+FIRST_MEMBERS = """
+abi bytes status_text settings_default machine_create machine_shut machine_destroy machine_validate
+nr_zones nr_cpus nr_frames zone_info free_blocks frame_info counters fragmentation_index alloc free
+alloc_bulk free_bulk drain memory_options_default memory_enable clock_now tick
+notify_options_default notify space_create space_fork space_exit map unmap protect translate touch
+lookup read write rmap page_info owner_create owner_destroy owner_alloc owner_free owner_frame
+swap_on reclaim migrate
+"""
+
+
+def test_the_table_only_ever_grows_at_its_end() -> None:
+    """An extension that was compiled against an older header finds every member where it was."""
+    from pymigrate import _core
+    from pymigrate._core import ffi, lib
+
+    members = [name for name, _ in ffi.typeof("struct pm_api").fields]
+    first = FIRST_MEMBERS.split()
+    assert members[: len(first)] == first
+    assert len(members) == len(first) or lib.PM_ABI_MINOR > 0
+    table = lib.pm_api()
+    assert (table.abi, table.bytes) == (lib.pm_abi_version(), ffi.sizeof("struct pm_api"))
+    symbols = ctypes.CDLL(_core.__file__)
+    for name in members[2:]:
+        namesake = ctypes.cast(getattr(symbols, f"pm_{name}"), ctypes.c_void_p).value
+        assert int(ffi.cast("uintptr_t", getattr(table, name))) == namesake, name
+
+
+def test_a_closed_machine_has_no_capsule() -> None:
+    from pymigrate.capi import machine_capsule
+
+    machine = pymigrate.Machine.from_size("16M")
+    capsule = machine_capsule(machine)
+    assert "pymigrate.machine" in repr(capsule)
+    machine.close()
+    with pytest.raises(pymigrate.ClosedError):
+        machine_capsule(machine)
+
+
+# ---- adapters ----
+
+
+@pytest.fixture(scope="module")
+def adapters_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if CXX is None or not RELEASE:
+        pytest.skip("no C++ compiler, or no libraries")
+    program = tmp_path_factory.mktemp("adapters") / "driver"
+    words = config("--cflags", "--libs")
+    run(CXX, "-std=c++17", "-O1", *WARNINGS, EXAMPLES / "adapters" / "driver.cpp", *words, "-o", program)
+    return program
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_no_two_live_pages_share_a_frame_behind_the_adapters(adapters_driver: Path, seed: int) -> None:
+    out = run(adapters_driver, str(seed), "40000")
+    match = re.search(r"40000 accesses, (\d+) pages moved: no two live pages on one frame", out)
+    assert match
+    assert int(match[1]) > 100

@@ -1,0 +1,58 @@
+/// The functions that an extension module beside us in a Python process calls: it cannot link with us, so it gets their addresses.
+#include "pymigrate.h"
+
+const struct pm_api *pm_api(void)
+{
+	static const struct pm_api table = {
+		.abi = PM_ABI_VERSION,
+		.bytes = sizeof(struct pm_api),
+		.status_text = pm_status_text,
+		.settings_default = pm_settings_default,
+		.machine_create = pm_machine_create,
+		.machine_shut = pm_machine_shut,
+		.machine_destroy = pm_machine_destroy,
+		.machine_validate = pm_machine_validate,
+		.nr_zones = pm_nr_zones,
+		.nr_cpus = pm_nr_cpus,
+		.nr_frames = pm_nr_frames,
+		.zone_info = pm_zone_info,
+		.free_blocks = pm_free_blocks,
+		.frame_info = pm_frame_info,
+		.counters = pm_counters,
+		.fragmentation_index = pm_fragmentation_index,
+		.alloc = pm_alloc,
+		.free = pm_free,
+		.alloc_bulk = pm_alloc_bulk,
+		.free_bulk = pm_free_bulk,
+		.drain = pm_drain,
+		.memory_options_default = pm_memory_options_default,
+		.memory_enable = pm_memory_enable,
+		.clock_now = pm_clock_now,
+		.tick = pm_tick,
+		.notify_options_default = pm_notify_options_default,
+		.notify = pm_notify,
+		.space_create = pm_space_create,
+		.space_fork = pm_space_fork,
+		.space_exit = pm_space_exit,
+		.map = pm_map,
+		.unmap = pm_unmap,
+		.protect = pm_protect,
+		.translate = pm_translate,
+		.touch = pm_touch,
+		.lookup = pm_lookup,
+		.read = pm_read,
+		.write = pm_write,
+		.rmap = pm_rmap,
+		.page_info = pm_page_info,
+		.owner_create = pm_owner_create,
+		.owner_destroy = pm_owner_destroy,
+		.owner_alloc = pm_owner_alloc,
+		.owner_free = pm_owner_free,
+		.owner_frame = pm_owner_frame,
+		.swap_on = pm_swap_on,
+		.reclaim = pm_reclaim,
+		.migrate = pm_migrate,
+	};
+
+	return &table;
+}
