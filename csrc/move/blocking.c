@@ -50,14 +50,14 @@ void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t befor
 		(void)pm_page_clear(pm_page_of(mig->call->m, mig->from), PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
 	}
 	/* Isolation's reference is left, so these are not the last. */
-	(void)atomic_fetch_sub(&pm_page_of(mig->call->m, mig->from)->counts, PM_ONE_REF | PM_ONE_MAP);
+	(void)pm_page_sub_counts(pm_page_of(mig->call->m, mig->from), PM_ONE_REF | PM_ONE_MAP);
 }
 
 void pm_block_given(struct pm_migration *mig, struct pm_vma *vma, struct pm_pfn target)
 {
 	struct pm_page *page = pm_page_of(mig->call->m, target);
 
-	(void)atomic_fetch_add(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+	(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	/* On no list yet, or isolated: the flags may be set without its lock. */
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed))
 		(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
@@ -95,8 +95,9 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 	else if (block->check)
 		block->status = block->check(mig, vma);
 	if (!block->status) {
-		/* In one step, with what an access has marked by then. */
 		before = pm_pte_load(entry);
+		/* In one step, with what an access has marked by then. */
+		pm_yield(PM_AT_ENTRY_SET, entry);
 		while (!atomic_compare_exchange_weak(entry, &before, pm_pte_migration(visitor->pfn, (before & keep) | (mig->mapping ? PM_PTE_MIGRATION_FILE : 0), block->wait)))
 			;
 		pm_block_taken(mig, vma, before);

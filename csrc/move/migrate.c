@@ -178,6 +178,7 @@ static enum pm_status prepare(struct pm_migration *mig)
 	if (!mig->locked_to) {
 		/* A plain store: nobody else knows the frame yet. */
 		atomic_store_explicit(&pm_page_of(mig->call->m, mig->to)->flags, PM_PG_LOCKED, memory_order_relaxed);
+		pm_note_held(pm_page_key(mig->to), 0, true);
 		mig->locked_to = true;
 		keep_owner(mig);
 	}
@@ -243,6 +244,20 @@ static enum pm_status settle(struct pm_migration *mig)
 	return mig->protocol->settle(mig);
 }
 
+/// The bytes. In two steps in the test flavour, so that a search sees who gets at a page that is half there.
+static void copy_bytes(struct pm_migration *mig)
+{
+	struct pm_machine *m = mig->call->m;
+	char *to = pm_frame_bytes(m, mig->to);
+	const char *from = pm_frame_bytes(m, mig->from);
+	size_t first = pm_scheduled() ? PM_PAGE_SIZE / 2 : PM_PAGE_SIZE;
+
+	pm_yield(PM_AT_COPY, from);
+	memcpy(to, from, first);
+	pm_yield(PM_AT_COPY, to);
+	memcpy(to + first, from + first, PM_PAGE_SIZE - first);
+}
+
 /// Contents and flags. The destination is locked, so who finds it in a cache waits; nobody finds the source any more. Whether it is mlocked is told by the areas
 /// that map it, when they do.
 static enum pm_status copy(struct pm_migration *mig)
@@ -252,7 +267,7 @@ static enum pm_status copy(struct pm_migration *mig)
 	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED;
 
 	if (pm_has_contents(m))
-		memcpy(pm_frame_bytes(m, mig->to), pm_frame_bytes(m, mig->from), PM_PAGE_SIZE);
+		copy_bytes(mig);
 	/* The file's tag as well, or writeback would miss the page. */
 	if ((flags & PM_PG_DIRTY) && mig->mapping)
 		pm_page_set_dirty(m, mig->to);
@@ -279,8 +294,11 @@ static void free_frozen(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 	struct pm_page *page = source(mig);
-	uint32_t before = atomic_exchange(&page->flags, 0);
+	uint32_t before;
 
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
+	pm_note_held(pm_page_key(mig->from), 0, false);
+	before = atomic_exchange(&page->flags, 0);
 	if ((before & PM_PG_WAITERS) && pm_wake_all(mig->call->waits, pm_page_key(mig->from)) && mig->batch)
 		mig->batch->waited_for = true;
 	pm_page_set_mapping(page, 0);

@@ -92,7 +92,7 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		return true;
 	walk->status = may_unmap(mig, vma, addr, pm_pte_load(entry));
 	if (!walk->status) {
-		uint64_t before = atomic_exchange(entry, 0);
+		uint64_t before = pm_pte_exchange(entry, 0);
 
 		if (mig->anon) {
 			m->virt->hooks.swap->dup(m, walk->slot);
@@ -138,7 +138,9 @@ static void pause_once(struct pm_migration *mig)
 	/* Virtual time goes on, and what is due is done. */
 	if (waits->idle)
 		(void)waits->idle(waits->context);
-	sched_yield();
+	pm_yield(PM_AT_PAUSE, mig);
+	if (!pm_scheduled())
+		sched_yield();
 }
 
 /// The old frame is unlocked for a moment, so that whoever has found it before the switch gets on, sees that it is in no cache, and lets it go.
