@@ -65,7 +65,7 @@ static enum pm_status may_unmap(struct pm_migration *mig, const struct pm_vma *v
 
 	if (pm_page_maybe_pinned(pm_page_of(mig->call->m, mig->from)))
 		return pm_block_referenced(mig);
-	if (locked && !(mig->flags & PM_MIGRATE_TOUCH)) {
+	if (locked && !(mig->flags & PM_MIGRATE_TOUCH) && !PM_PLANTED(MOVE_MLOCKED_UNMAPPED)) {
 		mig->reason = PM_WHY_MLOCKED;
 		return PM_ERR_BUSY;
 	}
@@ -95,7 +95,8 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		uint64_t before = pm_pte_exchange(entry, 0);
 
 		if (mig->anon) {
-			m->virt->hooks.swap->dup(m, walk->slot);
+			if (!PM_PLANTED(MOVE_NO_SWAP_COUNT))
+				m->virt->hooks.swap->dup(m, walk->slot);
 			/* What else the entry said goes along, in case it comes back. */
 			pm_pte_store(entry, pm_pte_swap(walk->slot, (before & PM_PTE_EXCLUSIVE) != 0) | (before & came_back));
 		}
@@ -224,6 +225,8 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 	if (pm_pte_is_swap(pte) && pm_pte_slot(pte) == walk->slot) {
 		give_back(walk->mig, vma, entry, pte);
 		m->virt->hooks.swap->put(m, walk->slot);
+		if (PM_PLANTED(MOVE_SLOT_PUT_TWICE))
+			m->virt->hooks.swap->put(m, walk->slot);
 	}
 	pm_unlock(&leaf->lock);
 	return true;

@@ -36,6 +36,8 @@ static bool visit_take(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint
 		pm_pte_store(mig->held_entry, pm_pte_migration(mig->from, before & keep, PM_PTE_WAIT_TABLE));
 		pm_block_taken(mig, vma, before);
 	}
+	if (PM_PLANTED(MOVE_TABLE_LET_GO))
+		pm_rmap_unlock_entry(mig->held_leaf);
 	return false;
 }
 
@@ -58,6 +60,8 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 {
 	if (!mig->held_leaf)
 		return;
+	if (PM_PLANTED(MOVE_TABLE_LET_GO))
+		pm_lock(&mig->held_leaf->lock);
 	if (mig->nr_maps) {
 		uint64_t bits = pm_pte_load(mig->held_entry) & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY);
 
