@@ -334,8 +334,9 @@ static enum pm_status finish(struct pm_migration *mig)
 		unlock_source(mig);
 	}
 	unlock_destination(mig);
-	release(mig);
+	/* Before `release`, which may wait for somebody who moves the destination on: he waits until nobody refers to it. */
 	pm_page_put(mig->call, mig->to);
+	release(mig);
 	if (!mig->frozen)
 		pm_page_put(mig->call, mig->from);
 	mig->isolated = false;

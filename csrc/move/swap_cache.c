@@ -117,7 +117,7 @@ static enum pm_status unmap(struct pm_migration *mig)
 		return status;
 	}
 	mig->slot_switched = true;
-	walk.slot = pm_page_tag(m, mig->to);
+	mig->slot = walk.slot = pm_page_tag(m, mig->to);
 	pm_block_walk(mig, &walk.visitor);
 	if (!walk.status && pm_page_mapcount(pm_page_of(m, mig->from)) != 0)
 		walk.status = pm_block_referenced(mig);
@@ -294,12 +294,9 @@ static void release(struct pm_migration *mig)
 	pm_host_free(&m->host, mig->records);
 	mig->records = NULL;
 	mig->nr_records = mig->room_records = 0;
-	/* Detach the swap entry (REFERENCE section 1.10): it stays if a fork has doubled it, or an entry was not touched. */
-	if (mig->slot_added && !pm_pfn_is_nil(mig->to) && pm_page_trylock(m, mig->to)) {
-		if (pm_page_test(pm_page_of(m, mig->to), PM_PG_SWAPCACHE))
-			(void)m->virt->hooks.swap->forget(mig->call, mig->to);
-		pm_page_unlock(mig->call, mig->to);
-	}
+	/* Detach the swap entry (REFERENCE section 1.10): it stays if a fork has doubled it, or an entry was not touched. By its slot: the page may have moved on. */
+	if (mig->slot_added && !pm_pfn_is_nil(mig->to))
+		pm_swap_drop_unnamed(m, mig->slot);
 }
 
 const struct pm_protocol pm_protocol_swap_cache = {
