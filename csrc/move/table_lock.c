@@ -56,7 +56,7 @@ static enum pm_status unmap(struct pm_migration *mig)
 	return mig->held_leaf ? one.status : pm_block_referenced(mig);
 }
 
-static void remap(struct pm_migration *mig, struct pm_pfn target)
+static void remap(struct pm_migration *mig, struct pm_pfn target) PM_NO_TSA
 {
 	if (!mig->held_leaf)
 		return;

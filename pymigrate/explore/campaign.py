@@ -16,6 +16,7 @@ __all__ = ["MOST_OF_A_PROGRAM", "Budget", "Tally", "Trial", "planted_trials", "s
 
 # Schedules; a program that has more is cut off, so that others have their turn.
 MOST_OF_A_PROGRAM = 20000
+SHORT_OF_A_PROGRAM = 4000
 # Of the frames that were to move.
 SUCCESS_SHARE = 0.1
 
@@ -131,14 +132,18 @@ def small_trials(seed: int, preemptions: int, protocols: Sequence[str], part: tu
             yield Trial(program, preemptions, MOST)
 
 
-def planted_trials(race: str, seed: int, preemptions: int, protocols: Sequence[str]) -> Iterator[Trial]:
-    """The known programs about a race with none, one, … preemptions; then the others likewise; then drawn ones."""
-    known = corpus(race, protocols=protocols)
+def planted_trials(race: str, seed: int, preemptions: int, protocols: Sequence[str] = PROTOCOLS) -> Iterator[Trial]:
+    """For a planted bug: what is about its race first, and few preemptions first, since most bugs need no more.
+
+    The whole bound comes twice: in short for the programs about the race, then for all known programs. Then drawn ones.
+    """
     about = corpus(race, protocols=protocols, race_only=True)
-    for programs in (about, known[len(about) :]):
-        for bound in range(preemptions + 1):
-            for program in programs:
-                yield Trial(program, bound)
+    others = corpus(race, protocols=protocols)[len(about) :]
+    few = range(min(preemptions, 2))
+    yield from (Trial(program, bound) for bound in few for program in about)
+    yield from (Trial(program, preemptions, SHORT_OF_A_PROGRAM) for program in about)
+    yield from (Trial(program, bound) for bound in few for program in others)
+    yield from (Trial(program, preemptions) for program in about + others)
     source = random.Random(seed)
     while True:
         yield Trial(draw_program(source, protocols=protocols), preemptions)

@@ -69,7 +69,8 @@ class _Group:
         pairs = list(product(others, repeat=2))
         three = [f"{self.migration} / {one} / {two}" for one, two in combinations_with_replacement(others, 2)]
         three += [shape.replace("M", self.migration).format(*pair) for shape in SHAPES for pair in pairs]
-        return [f"{self.migration} / {one}" for one in others] + three
+        # A pair of equal ones comes in two shapes.
+        return list(dict.fromkeys([*(f"{self.migration} / {one}" for one in others), *three]))
 
 
 class SmallPrograms:
