@@ -124,7 +124,7 @@ static void flush_batch(struct job *job)
 		maps += job->migs[i].nr_maps;
 		pm_cpumask_or(&cpus, &job->migs[i].cpus, job->call->m->nr_cpus);
 	}
-	if (!maps)
+	if (!maps || PM_PLANTED(MOVE_NO_FLUSH))
 		return;
 	pm_move_count(&job->call->m->move->flushes, 1);
 	pm_tlb_flush(job->call, &cpus);

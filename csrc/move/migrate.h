@@ -103,6 +103,7 @@ struct pm_migration {
 	struct pm_space **held;		   ///< semaphore: the spaces whose semaphores are held
 	uint32_t nr_held;
 	bool slot_added;		   ///< swap-cache: the source got its slot for this
+	uint32_t slot;			   ///< swap-cache: of an anonymous page, from UNMAP on
 	bool slot_switched;		   ///< swap-cache: the destination is in its place, and the source has a reference more
 };
 

@@ -2,8 +2,10 @@
 
 bool pm_page_try_get(struct pm_page *page)
 {
-	uint64_t counts = pm_page_counts(page);
+	uint64_t counts;
 
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	counts = atomic_load_explicit(&page->counts, memory_order_relaxed);
 	while (pm_counts_refs(counts) != 0)
 		/* Acquire: partner of the release in pm_page_unfreeze(). */
 		if (atomic_compare_exchange_weak_explicit(&page->counts, &counts, counts + PM_ONE_REF, memory_order_acquire, memory_order_relaxed))
@@ -13,8 +15,10 @@ bool pm_page_try_get(struct pm_page *page)
 
 bool pm_page_freeze(struct pm_page *page, uint32_t refs)
 {
-	uint64_t counts = pm_page_counts(page);
+	uint64_t counts;
 
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	counts = atomic_load_explicit(&page->counts, memory_order_relaxed);
 	while (pm_counts_refs(counts) == refs)
 		/* Sequentially consistent: who takes a reference and who freezes must not both succeed. */
 		if (atomic_compare_exchange_weak(&page->counts, &counts, counts - refs))
