@@ -24,26 +24,13 @@ void pm_block_walk(struct pm_migration *mig, struct pm_rmap_visitor *visitor)
 	}
 }
 
-void pm_batch_lock(struct pm_call *call, struct pm_batch *batch)
-{
-	if (!batch->locked)
-		pm_anon_relock_read(call, batch->anon);
-	batch->locked = true;
-}
-
-void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch)
-{
-	if (!batch || !batch->locked)
-		return;
-	pm_anon_unlock_read(call, batch->anon);
-	batch->locked = false;
-}
-
 void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t before)
 {
-	mig->nr_maps++;
+	if (!mig->nr_maps++)
+		pm_cpumask_copy(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
+	else
+		pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
-	pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed)) {
 		mig->mlocked = true;
 		/* Who maps it next says so again. On no list, so the flags may change without its lock. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "move/copy.h"
 #include "move/destination.h"
 #include "move/file.h"
 #include "move/protocol.h"
@@ -38,6 +39,9 @@ static enum pm_status isolate(struct pm_migration *mig)
 	struct pm_machine *m = mig->call->m;
 	struct pm_page *page = source(mig);
 
+	/* By its batch: it was on a list. */
+	if (mig->isolated)
+		return PM_OK;
 	if (!pm_zone_of(m, mig->from.v) || pm_word_kind(pm_frame_word(pm_frame_of(m, mig->from))) != PM_FRAME_OWNED)
 		return fail(mig, PM_ERR_BUSY, PM_WHY_NOT_MOVABLE);
 	if (pm_page_test(page, PM_PG_OWNER | PM_PG_TABLE))
@@ -191,11 +195,9 @@ static enum pm_status prepare(struct pm_migration *mig)
 	return mig->protocol->prepare ? mig->protocol->prepare(mig) : PM_OK;
 }
 
-static void unlock_destination(struct pm_migration *mig)
+/// What PREPARE has kept from going.
+static void let_owner_go(struct pm_migration *mig)
 {
-	if (mig->locked_to)
-		pm_page_unlock(mig->call, mig->to);
-	mig->locked_to = false;
 	if (mig->anon_kept) {
 		/* The last one's end takes the lock of its family. */
 		pm_batch_unlock(mig->call, mig->batch);
@@ -204,6 +206,14 @@ static void unlock_destination(struct pm_migration *mig)
 	mig->anon_kept = false;
 	mig->anon = NULL;
 	mig->mapping = NULL;
+}
+
+static void unlock_destination(struct pm_migration *mig)
+{
+	if (mig->locked_to)
+		pm_page_unlock(mig->call, mig->to);
+	mig->locked_to = false;
+	let_owner_go(mig);
 }
 
 static void unprepare(struct pm_migration *mig)
@@ -244,35 +254,26 @@ static enum pm_status settle(struct pm_migration *mig)
 	return mig->protocol->settle(mig);
 }
 
-/// The bytes. In two steps in the test flavour, so that a search sees who gets at a page that is half there.
-static void copy_bytes(struct pm_migration *mig)
-{
-	struct pm_machine *m = mig->call->m;
-	char *to = pm_frame_bytes(m, mig->to);
-	const char *from = pm_frame_bytes(m, mig->from);
-	size_t first = pm_scheduled() ? PM_PAGE_SIZE / 2 : PM_PAGE_SIZE;
-
-	pm_yield(PM_AT_COPY, from);
-	memcpy(to, from, first);
-	pm_yield(PM_AT_COPY, to);
-	memcpy(to + first, from + first, PM_PAGE_SIZE - first);
-}
-
 /// Contents and flags. The destination is locked, so who finds it in a cache waits; nobody finds the source any more. Whether it is mlocked is told by the areas
 /// that map it, when they do.
 static enum pm_status copy(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
+	struct pm_page *page = pm_page_of(m, mig->to);
 	uint32_t flags = pm_page_flags(source(mig));
 	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED;
 
-	if (pm_has_contents(m))
-		copy_bytes(mig);
+	if (!mig->copied)
+		pm_move_copy(m, 1, &mig);
 	/* The file's tag as well, or writeback would miss the page. */
 	if ((flags & PM_PG_DIRTY) && mig->mapping)
 		pm_page_set_dirty(m, mig->to);
 	/* Up to date comes last: the contents are there. A page that could not be read is no better for having moved. */
-	(void)pm_page_set(pm_page_of(m, mig->to), (flags & (kept | PM_PG_UPTODATE)) | (mig->mlocked && mig->protocol->lazy ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0u));
+	flags = (flags & (kept | PM_PG_UPTODATE)) | (mig->mlocked && mig->protocol->lazy ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0u);
+	if (pm_page_test(page, PM_PG_CACHE | PM_PG_SWAPCACHE))
+		(void)pm_page_set(page, flags);
+	else
+		pm_page_set_unseen(page, flags);
 	return PM_OK;
 }
 
@@ -312,9 +313,12 @@ static void free_frozen(struct pm_migration *mig)
 static enum pm_status finish(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
+	/* Where entries map it nobody waits for its lock for long, so a few can go together. */
+	bool together = mig->batch && !mig->protocol->lazy;
 
 	/* The destination first on its list, then unlocked: it can move on at once. */
-	pm_lru_add(m, mig->to);
+	if (!together)
+		pm_lru_add(m, mig->to);
 	/* It is nothing any more: what it was is the destination's. */
 	if (mig->frozen) {
 		free_frozen(mig);
@@ -322,9 +326,18 @@ static enum pm_status finish(struct pm_migration *mig)
 		(void)pm_page_clear(source(mig), PM_PG_ISOLATED | PM_PG_DIRTY | PM_PG_ANON);
 		unlock_source(mig);
 	}
-	unlock_destination(mig);
+	if (together) {
+		let_owner_go(mig);
+		mig->batch->ready[mig->batch->nr_ready++] = mig->to.v;
+		mig->locked_to = false;
+	} else {
+		unlock_destination(mig);
+	}
 	release(mig);
-	pm_page_put(mig->call, mig->to);
+	if (!together)
+		pm_page_put(mig->call, mig->to);
+	else if (mig->batch->nr_ready == PM_READY_FRAMES)
+		pm_batch_publish(mig->call, mig->batch);
 	if (!mig->frozen)
 		pm_page_put(mig->call, mig->from);
 	mig->isolated = false;
@@ -350,7 +363,15 @@ const struct pm_migration_rule pm_migration_table[PM_MS_DONE] = {
 
 void pm_migration_init(struct pm_migration *mig, const struct pm_protocol *protocol, struct pm_pfn from, const struct pm_destination *destination, uint32_t mode, uint32_t flags)
 {
-	*mig = (struct pm_migration){ .protocol = protocol, .destination = *destination, .mode = mode, .flags = flags, .from = from, .to = pm_pfn_nil() };
+	memset(&mig->state, 0, offsetof(struct pm_migration, cpus) - offsetof(struct pm_migration, state));
+	mig->call = NULL;
+	mig->batch = NULL;
+	mig->protocol = protocol;
+	mig->destination = *destination;
+	mig->mode = mode;
+	mig->flags = flags;
+	mig->from = from;
+	mig->to = pm_pfn_nil();
 }
 
 /// Undoes the states from the one that failed back to the first. What PREPARE's protocol got is let go once both frames are unlocked.

@@ -13,17 +13,25 @@ struct held {
 	struct pm_space **spaces;
 	uint32_t n, room;
 	bool overflow;
+	struct pm_batch *batch;
 };
+
+static bool holds(struct pm_space *const *spaces, uint32_t n, const struct pm_space *space)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		if (spaces[i] == space)
+			return true;
+	return false;
+}
 
 static bool visit_collect(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
 {
 	struct held *held = (struct held *)visitor;
-	uint32_t i;
-
 	(void)addr;
-	for (i = 0; i < held->n; i++)
-		if (held->spaces[i] == vma->space)
-			return true;
+	if (holds(held->spaces, held->n, vma->space))
+		return true;
 	if (held->n == held->room) {
 		held->overflow = true;
 		return false;
@@ -73,12 +81,50 @@ static enum pm_status collect(struct pm_migration *mig, struct held *held)
 	return PM_ERR_BUSY;
 }
 
+/// Takes what the batch does not have yet, without waiting: in the order in which its frames ask for them, that could be for each other. What was taken is the
+/// batch's also where it was not enough.
+static bool visit_add(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr) PM_NO_TSA
+{
+	struct held *held = (struct held *)visitor;
+	struct pm_batch *batch = held->batch;
+
+	(void)addr;
+	if (holds(batch->held, batch->nr_held, vma->space))
+		return true;
+	if (batch->nr_held == PM_BATCH_SPACES || pm_rwsem_write(visitor->call, &vma->space->migrate)) {
+		held->overflow = true;
+		return false;
+	}
+	batch->held[batch->nr_held++] = vma->space;
+	return true;
+}
+
+static enum pm_status prepare_in_batch(struct pm_migration *mig)
+{
+	struct held held = { .visitor = { .visit = visit_add }, .batch = mig->batch };
+
+	pm_block_walk(mig, &held.visitor);
+	if (!held.overflow)
+		return PM_OK;
+	mig->reason = PM_WHY_LOCKED;
+	return PM_ERR_AGAIN;
+}
+
+static void end_batch(struct pm_call *call, struct pm_batch *batch) PM_NO_TSA
+{
+	while (batch->nr_held)
+		pm_rwsem_write_unlock(call->waits, &batch->held[--batch->nr_held]->migrate);
+}
+
 static enum pm_status prepare(struct pm_migration *mig) PM_NO_TSA
 {
 	struct held held = { .visitor = { .visit = visit_collect } };
-	enum pm_status status = collect(mig, &held);
+	enum pm_status status;
 	uint32_t i;
 
+	if (mig->batch)
+		return prepare_in_batch(mig);
+	status = collect(mig, &held);
 	if (status)
 		return status;
 	qsort(held.spaces, held.n, sizeof(struct pm_space *), by_handle);
@@ -99,11 +145,8 @@ static enum pm_status prepare(struct pm_migration *mig) PM_NO_TSA
 /// A space that came to the page after its semaphores were taken is not among those held: once more, then.
 static enum pm_status check(struct pm_migration *mig, struct pm_vma *vma)
 {
-	uint32_t i;
-
-	for (i = 0; i < mig->nr_held; i++)
-		if (mig->held[i] == vma->space)
-			return PM_OK;
+	if (mig->batch ? holds(mig->batch->held, mig->batch->nr_held, vma->space) : holds(mig->held, mig->nr_held, vma->space))
+		return PM_OK;
 	mig->reason = PM_WHY_REFERENCED;
 	return PM_ERR_AGAIN;
 }
@@ -115,9 +158,11 @@ static enum pm_status unmap(struct pm_migration *mig)
 
 const struct pm_protocol pm_protocol_semaphore = {
 	.name = "semaphore",
+	.brief = true,
 	.prepare = prepare,
 	.unmap = unmap,
 	.settle = pm_block_settle,
 	.remap = pm_block_remap,
 	.release = release,
+	.end_batch = end_batch,
 };

@@ -123,12 +123,19 @@ static enum pm_status unmap(struct pm_migration *mig)
 	return walk.status;
 }
 
-/// Only isolation's reference and the one that the old place left are there.
-static bool drained(const struct pm_migration *mig)
+/// Are only isolation's reference and the one that the old place left there? Then these go, and nobody gets another one; where others look on between two steps,
+/// isolation's is back.
+static bool drained(struct pm_migration *mig)
 {
-	const struct pm_page *page = pm_page_of(mig->call->m, mig->from);
+	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
 
-	return pm_page_refs(page) == 2 && pm_page_mapcount(page) == 0;
+	if (pm_page_mapcount(page) != 0 || !pm_page_freeze(page, 2))
+		return false;
+	if (mig->stepped)
+		pm_page_unfreeze(page, 1);
+	else
+		mig->frozen = true;
+	return true;
 }
 
 static void pause_once(struct pm_migration *mig)
@@ -155,16 +162,16 @@ static void let_others_in(struct pm_migration *mig)
 static enum pm_status settle(struct pm_migration *mig)
 {
 	bool short_wait = mig->mode == PM_MIGRATE_ASYNC || mig->call->nowait;
-	unsigned int tries, most = short_wait ? PM_DRAIN_FAST : PM_DRAIN_SLOW;
+	/* A batch has many frames locked, among them perhaps what the others want: it looks once. */
+	unsigned int tries, most = mig->batch ? 1 : short_wait ? PM_DRAIN_FAST : PM_DRAIN_SLOW;
 
 	for (tries = 0; tries < most; tries++) {
 		if (drained(mig)) {
-			/* The old place's reference. */
-			pm_page_put(mig->call, mig->from);
 			mig->slot_switched = false;
 			return PM_OK;
 		}
-		let_others_in(mig);
+		if (!mig->batch)
+			let_others_in(mig);
 	}
 	if (mig->stepped && mig->mode != PM_MIGRATE_ASYNC)
 		return PM_ERR_INTR;

@@ -108,6 +108,13 @@ static inline uint32_t pm_page_clear(struct pm_page *page, uint32_t flags)
 	return atomic_fetch_and(&page->flags, ~flags);
 }
 
+/// The same for a frame that nobody else knows: it has no entry, is in no cache and on no list.
+static inline void pm_page_set_unseen(struct pm_page *page, uint32_t flags)
+{
+	/* Relaxed, and in two steps: there is nobody to see it. */
+	atomic_store_explicit(&page->flags, atomic_load_explicit(&page->flags, memory_order_relaxed) | flags, memory_order_relaxed);
+}
+
 /// Relaxed: what a frame belongs to changes under its lock, and while it is mapped it does not change but by migration.
 static inline uint32_t pm_page_mapping(const struct pm_page *page)
 {

@@ -1,0 +1,32 @@
+/// One call of pm_migrate(), as the parts that carry it out see it.
+#ifndef PM_MOVE_JOB_H
+#define PM_MOVE_JOB_H
+
+#include "move/move.h"
+#include "move/protocol.h"
+
+struct pm_job {
+	struct pm_call *call;
+	const struct pm_migrate_request *request;
+	const struct pm_protocol *protocol;
+	struct pm_migrate_result *results; ///< of the chunk
+	struct pm_migration *migs;	   ///< [n] of the chunk
+	size_t first, n;		   ///< the chunk
+	uint32_t *tries;		   ///< [n]
+	struct pm_batch *batch;
+};
+
+/// Is the frame one that this pass is to try?
+bool pm_job_is_due(const struct pm_job *job, size_t i);
+/// A new migration of the i-th frame of the chunk, for one more try.
+void pm_job_begin(struct pm_job *job, size_t i);
+/// Goes on until `stop` is the next step, or it is over. INTR, CLOSED: undone, and the call is to end.
+enum pm_status pm_job_advance(struct pm_job *job, struct pm_migration *mig, enum pm_migration_state stop);
+/// Is it a movable-ops block? Its owner moves it (pm_job_move_owned).
+bool pm_job_is_owned(const struct pm_job *job, size_t i);
+void pm_job_move_owned(struct pm_job *job, size_t i);
+
+/// A pass over the frames of the chunk that have not moved yet, all unmapped before one flush. Never sleeps: many frames are locked at once. (batch.c)
+enum pm_status pm_batch_pass(struct pm_job *job);
+
+#endif
