@@ -8,7 +8,8 @@ static bool worth_retrying(const struct pm_job *job, size_t i)
 {
 	const struct pm_migration *mig = &job->migs[i];
 
-	return mig->state == PM_MS_FAILED && (mig->status == PM_ERR_AGAIN || (mig->reason == PM_WHY_NO_MEMORY && job->tries[i] == 1));
+	/* What is left of a block that was split are other frames. */
+	return mig->state == PM_MS_FAILED && !mig->split && (mig->status == PM_ERR_AGAIN || (mig->reason == PM_WHY_NO_MEMORY && job->tries[i] == 1));
 }
 
 bool pm_job_is_due(const struct pm_job *job, size_t i)
@@ -51,8 +52,12 @@ void pm_job_move_owned(struct pm_job *job, size_t i)
 	mig->state = PM_MS_FAILED;
 	mig->reason = PM_WHY_NO_MEMORY;
 	mig->status = pm_destination_alloc(job->call, &mig->destination, mig->from, order, &mig->to) ? PM_ERR_NOMEM : PM_OK;
-	if (mig->status)
+	if (mig->status) {
+		/* The first time the others may just have taken what there is for this pass. */
+		if (order && job->tries[i] > 1 && (mig->flags & PM_MIGRATE_SPLIT) && mig->destination.kind != PM_DEST_GIVEN)
+			pm_split_and_move(mig, order);
 		return;
+	}
 	mig->status = pm_owner_replace(job->call, mig->from, mig->to);
 	if (!mig->status) {
 		mig->state = PM_MS_DONE;
@@ -129,7 +134,8 @@ static size_t report_chunk(struct pm_job *job, enum pm_status status)
 
 		job->results[i] = not_begun;
 		if (job->tries[i])
-			job->results[i] = (struct pm_migrate_result){ .status = mig->status, .reason = mig->reason, .to = done && mig->reason == PM_WHY_NONE ? mig->to.v : UINT64_MAX };
+			job->results[i] = (struct pm_migrate_result){ .status = mig->status, .reason = mig->reason, .to = done && mig->reason == PM_WHY_NONE ? mig->to.v : UINT64_MAX,
+								      .split = mig->split, .split_moved = mig->split_moved };
 		if (done && mig->reason == PM_WHY_NONE)
 			moved++;
 		else
@@ -143,7 +149,7 @@ static enum pm_status check_request(struct pm_machine *m, const struct pm_migrat
 {
 	const struct pm_destination *to = &request->destination;
 
-	if (!pm_protocol_of(request->protocol) || request->mode > PM_MIGRATE_SYNC || (request->flags & ~(uint32_t)PM_MIGRATE_TOUCH) || to->kind > PM_DEST_GIVEN ||
+	if (!pm_protocol_of(request->protocol) || request->mode > PM_MIGRATE_SYNC || (request->flags & ~(uint32_t)(PM_MIGRATE_TOUCH | PM_MIGRATE_SPLIT)) || to->kind > PM_DEST_GIVEN ||
 	    (to->kind == PM_DEST_GIVEN && !to->frames) || (to->kind == PM_DEST_ZONE && to->value >= m->nr_zones) || (request->n && !request->pfns))
 		return PM_ERR_INVAL;
 	return PM_OK;

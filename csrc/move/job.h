@@ -26,6 +26,9 @@ enum pm_status pm_job_advance(struct pm_job *job, struct pm_migration *mig, enum
 bool pm_job_is_owned(const struct pm_job *job, size_t i);
 void pm_job_move_owned(struct pm_job *job, size_t i);
 
+/// A block for which there is no destination of its order: split, and its frames moved one by one as far as there are destinations. Its result is the migration's. (split.c)
+void pm_split_and_move(struct pm_migration *mig, unsigned int order);
+
 /// A pass over the frames of the chunk that have not moved yet, all unmapped before one flush. Never sleeps: many frames are locked at once. (batch.c)
 enum pm_status pm_batch_pass(struct pm_job *job);
 

@@ -196,5 +196,7 @@ void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret)
 	ret->batches = atomic_load_explicit(&move->batches, memory_order_relaxed);
 	ret->flushes = atomic_load_explicit(&move->flushes, memory_order_relaxed);
 	ret->swap_slots = atomic_load_explicit(&move->swap_slots, memory_order_relaxed);
+	ret->split = atomic_load_explicit(&move->split, memory_order_relaxed);
+	ret->split_moved = atomic_load_explicit(&move->split_moved, memory_order_relaxed);
 	ret->writeouts = atomic_load_explicit(&move->writeouts, memory_order_relaxed);
 }

@@ -184,6 +184,12 @@ static inline unsigned int pm_page_order(const struct pm_machine *m, struct pm_p
 /// pm_free() by a caller.
 void pm_page_own(struct pm_machine *m, struct pm_pfn pfn);
 
+/// Makes one owned block of order 0 of each frame of an owned block: with the block's flags, owner and index, and one reference each. Nobody else has a
+/// reference to the block or gets one meanwhile.
+void pm_page_split(struct pm_machine *m, struct pm_pfn pfn);
+/// The other way round: 2^order owned frames from `pfn` become one block again, with what the first one says. Each has one reference.
+void pm_page_join(struct pm_machine *m, struct pm_pfn pfn, unsigned int order);
+
 /// Gives an owned block without references, flags or links back to the allocator.
 void pm_page_disown(struct pm_machine *m, uint32_t cpu, struct pm_pfn pfn);
 /// The same for n blocks of order 0. The array is used up.
