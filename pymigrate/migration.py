@@ -243,8 +243,8 @@ def migrate(
         mode: ``"async"`` never sleeps, ``"sync-light"`` sleeps for locks, ``"sync"`` for writeback too.
         destination: Where to; None: wherever the allocator puts a movable page.
         touch: With ``swap-cache``: map pages again at once where they were mapped, instead of at the next fault.
-        split: A block of more than one frame (`Owner` with movable-ops) for which there is no destination of its order is
-            split: as many of its frames move as there are single destinations, the others stay where they are.
+        split: A block of more than one frame (`Owner` with movable-ops) for which there is no destination of its order
+            is split: as many of its frames move as there are single destinations, the others stay where they are.
             `Owner.frames` says where they are; `Owner.move` makes the block whole again. Not with given frames.
 
     Returns:
