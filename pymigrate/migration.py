@@ -159,7 +159,7 @@ class MigrationResult:
     Attributes:
         status: int32 [n], 0 or the core's `enum pm_status`.
         reason: uint32 [n], index in `REASONS`: 0 for those that moved.
-        to: uint64 [n], the new frame; 2^64 - 1 for none. Of a block that was split: that of its first frame, if all moved.
+        to: uint64 [n], the new frame; 2^64 - 1 for none. Of a block that was split: its first, if all moved.
         split: uint32 [n], frames into which a block was split; 0: it was not.
         split_moved: uint32 [n], how many of these have moved.
     """

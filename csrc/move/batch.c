@@ -90,7 +90,7 @@ static void end_batch(struct pm_job *job)
 	}
 }
 
-/// Isolates the frames from `first` that this pass is to try, with a lock for all. What is on no list says so when its turn comes.
+/// Isolates and locks the frames from `first` that this pass is to try, with one lock for all. What is on no list, or locked by somebody else, says so when its turn comes.
 static void isolate_some(struct pm_job *job, size_t first)
 {
 	struct pm_machine *m = job->call->m;
@@ -108,7 +108,7 @@ static void isolate_some(struct pm_job *job, size_t first)
 		which[n] = i;
 		pfns[n++] = pfn;
 	}
-	pm_lru_isolate_many(m, n, pfns, isolated);
+	pm_lru_isolate_lock_many(m, n, pfns, isolated);
 	for (i = 0; i < n; i++)
 		job->batch->isolated[which[i]] = isolated[i];
 }
@@ -119,8 +119,12 @@ static void put_back_from(struct pm_job *job, size_t first)
 	size_t i;
 
 	for (i = first; i < job->n && i % PM_ISOLATE_FRAMES != 0; i++)
-		if (job->batch->isolated[i % PM_ISOLATE_FRAMES])
-			pm_lru_putback(job->call, pm_pfn(job->request->pfns[job->first + i]));
+		if (job->batch->isolated[i % PM_ISOLATE_FRAMES]) {
+			struct pm_pfn pfn = pm_pfn(job->request->pfns[job->first + i]);
+
+			pm_page_unlock(job->call, pfn);
+			pm_lru_putback(job->call, pfn);
+		}
 }
 
 /// Every frame to UNMAP, or as far as it comes. Out of memory, or the machine closes: begins nothing new.
@@ -139,7 +143,7 @@ static enum pm_status unmap_all(struct pm_job *job)
 			continue;
 		pm_job_begin(job, i);
 		job->tries[i]++;
-		mig->isolated = job->batch->isolated[i % PM_ISOLATE_FRAMES];
+		mig->isolated = mig->locked_from = job->batch->isolated[i % PM_ISOLATE_FRAMES];
 		if (!mig->isolated && pm_job_is_owned(job, i)) {
 			pm_batch_unlock(job->call, job->batch);
 			pm_job_move_owned(job, i);
@@ -148,7 +152,7 @@ static enum pm_status unmap_all(struct pm_job *job)
 		mig->batch = job->batch;
 		if (i % PM_LOCK_FRAMES == 0)
 			pm_batch_unlock(job->call, job->batch);
-		status = pm_job_advance(job, mig, PM_MS_FLUSH);
+		status = pm_job_advance(job, mig, job->protocol->unbroken ? PM_MS_DONE : PM_MS_FLUSH);
 		no_memory = out_of_memory(job, mig);
 	}
 	put_back_from(job, i);

@@ -44,7 +44,11 @@ void pm_block_given(struct pm_migration *mig, struct pm_vma *vma, struct pm_pfn 
 {
 	struct pm_page *page = pm_page_of(mig->call->m, target);
 
-	(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
+	/* Before its first entry nobody knows a destination that is in no cache. */
+	if (pm_pfn_eq(target, mig->to) && !mig->nr_given++ && !pm_page_test(page, PM_PG_CACHE | PM_PG_SWAPCACHE))
+		pm_page_set_counts_unseen(page, 2 * PM_ONE_REF + PM_ONE_MAP);
+	else
+		(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	/* On no list yet, or isolated: the flags may be set without its lock. */
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed))
 		(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);

@@ -71,10 +71,8 @@ void pm_job_move_owned(struct pm_job *job, size_t i)
 
 enum pm_status pm_job_advance(struct pm_job *job, struct pm_migration *mig, enum pm_migration_state stop)
 {
-	enum pm_status status = PM_OK;
+	enum pm_status status = pm_migration_run(job->call, mig, stop);
 
-	while (!pm_migration_over(mig) && mig->state != stop && !status)
-		status = pm_migration_advance(job->call, mig);
 	if (status)
 		pm_migration_cancel(job->call, mig, status, PM_WHY_CANCELLED);
 	return status;

@@ -34,6 +34,13 @@ static enum pm_status later(struct pm_migration *mig, enum pm_status status, enu
 
 /* ---- the steps ---- */
 
+static void unlock_source(struct pm_migration *mig)
+{
+	if (mig->locked_from)
+		pm_page_unlock(mig->call, mig->from);
+	mig->locked_from = false;
+}
+
 static enum pm_status isolate(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
@@ -54,9 +61,22 @@ static enum pm_status isolate(struct pm_migration *mig)
 
 static void putback(struct pm_migration *mig)
 {
+	/* Its batch may have locked it with this. */
+	unlock_source(mig);
 	if (mig->isolated)
 		pm_lru_putback(mig->call, mig->from);
 	mig->isolated = false;
+}
+
+/// Destinations lie in no order either.
+enum { PM_FRESH_AHEAD = 6 };
+
+static void prefetch_fresh(const struct pm_migration *mig)
+{
+	struct pm_pfn pfn = pm_pfn(mig->batch->fresh[mig->batch->nr_fresh - PM_FRESH_AHEAD]);
+
+	__builtin_prefetch(pm_page_of(mig->call->m, pfn), 1);
+	__builtin_prefetch(pm_frame_of(mig->call->m, pfn), 1);
 }
 
 static enum pm_status allocate(struct pm_migration *mig)
@@ -68,6 +88,8 @@ static enum pm_status allocate(struct pm_migration *mig)
 		return fail(mig, PM_OK, PM_WHY_FREED);
 	if (mig->batch && mig->batch->nr_fresh && !pm_host_fails(&mig->call->m->host)) {
 		mig->to = pm_pfn(mig->batch->fresh[--mig->batch->nr_fresh]);
+		if (mig->batch->nr_fresh >= PM_FRESH_AHEAD)
+			prefetch_fresh(mig);
 		pm_page_own(mig->call->m, mig->to);
 		return PM_OK;
 	}
@@ -88,6 +110,9 @@ static enum pm_status lock_source(struct pm_migration *mig)
 {
 	enum pm_status status;
 
+	/* By its batch, when it was isolated. */
+	if (mig->locked_from)
+		return PM_OK;
 	if (pm_page_trylock(mig->call->m, mig->from)) {
 		mig->locked_from = true;
 		return PM_OK;
@@ -97,13 +122,6 @@ static enum pm_status lock_source(struct pm_migration *mig)
 	status = pm_page_lock(mig->call, mig->from);
 	mig->locked_from = !status;
 	return status;
-}
-
-static void unlock_source(struct pm_migration *mig)
-{
-	if (mig->locked_from)
-		pm_page_unlock(mig->call, mig->from);
-	mig->locked_from = false;
 }
 
 static enum pm_status wait_writeback(struct pm_migration *mig)
@@ -363,9 +381,23 @@ const struct pm_migration_rule pm_migration_table[PM_MS_DONE] = {
 
 void pm_migration_init(struct pm_migration *mig, const struct pm_protocol *protocol, struct pm_pfn from, const struct pm_destination *destination, uint32_t mode, uint32_t flags)
 {
-	memset(&mig->state, 0, offsetof(struct pm_migration, cpus) - offsetof(struct pm_migration, state));
+	/* Field by field: to clear it as a whole takes a processor longer. */
 	mig->call = NULL;
 	mig->batch = NULL;
+	mig->state = PM_MS_ISOLATE;
+	mig->status = PM_OK;
+	mig->reason = PM_WHY_NONE;
+	mig->nr_maps = mig->nr_given = 0;
+	mig->isolated = mig->locked_from = mig->locked_to = mig->unmapped = mig->frozen = mig->anon_kept = mig->stepped = mig->copied = false;
+	mig->dirty = mig->mlocked = mig->written = mig->slot_added = mig->slot_switched = false;
+	mig->split = mig->split_moved = mig->index = 0;
+	mig->anon = NULL;
+	mig->mapping = NULL;
+	mig->records = NULL;
+	mig->nr_records = mig->room_records = mig->nr_held = 0;
+	mig->held_leaf = NULL;
+	mig->held_entry = NULL;
+	mig->held = NULL;
 	mig->protocol = protocol;
 	mig->destination = *destination;
 	mig->mode = mode;
@@ -403,24 +435,33 @@ void pm_migration_cancel(struct pm_call *call, struct pm_migration *mig, enum pm
 		(void)pm_migration_advance(call, mig);
 }
 
-enum pm_status pm_migration_advance(struct pm_call *call, struct pm_migration *mig)
+/// Is the next step one that has to follow at once? A protocol that holds a spin lock from UNMAP to REMAP goes through all of it.
+static bool goes_on(const struct pm_migration *mig)
 {
-	enum pm_status status;
+	return mig->protocol->unbroken && mig->state > PM_MS_UNMAP && mig->state <= PM_MS_REMAP;
+}
 
+enum pm_status pm_migration_run(struct pm_call *call, struct pm_migration *mig, enum pm_migration_state stop)
+{
 	mig->call = call;
-	status = pm_migration_table[mig->state].step(mig);
-	if (status == PM_ERR_INTR || status == PM_ERR_CLOSED)
-		return status;
-	if (status || mig->reason == PM_WHY_FREED) {
+	while (!pm_migration_over(mig) && (mig->state < stop || goes_on(mig))) {
+		enum pm_status status = pm_migration_table[mig->state].step(mig);
+
+		if (status == PM_ERR_INTR || status == PM_ERR_CLOSED)
+			return status;
+		if (PM_LIKELY(!status && mig->reason != PM_WHY_FREED)) {
+			mig->state++;
+			continue;
+		}
 		mig->status = status;
 		rewind_all(mig);
 		if (mig->reason == PM_WHY_FREED)
 			mig->state = PM_MS_DONE;
-		return PM_OK;
 	}
-	mig->state++;
-	/* A protocol that holds a spin lock from UNMAP to REMAP goes through all of it at once. */
-	if (mig->protocol->unbroken && mig->state > PM_MS_UNMAP && mig->state <= PM_MS_REMAP)
-		return pm_migration_advance(call, mig);
 	return PM_OK;
+}
+
+enum pm_status pm_migration_advance(struct pm_call *call, struct pm_migration *mig)
+{
+	return pm_migration_run(call, mig, mig->state + 1);
 }

@@ -65,7 +65,7 @@ struct pm_batch {
 	bool waited_for;	///< somebody was asleep until one of the pages had moved
 	uint32_t nr_held;
 	struct pm_space *held[PM_BATCH_SPACES]; ///< semaphore: held for all frames, to the end of the batch
-	bool isolated[PM_ISOLATE_FRAMES];
+	bool isolated[PM_ISOLATE_FRAMES]; ///< and locked
 	size_t nr_ready;	///< destinations that entries map, off their lists and locked still
 	uint64_t ready[PM_READY_FRAMES];
 	size_t nr_fresh;	///< destinations that were allocated and are not used yet
@@ -87,6 +87,7 @@ struct pm_migration {
 	enum pm_status status;		   ///< why it failed
 	enum pm_migrate_reason reason;
 	uint32_t nr_maps;		   ///< entries that were unmapped
+	uint32_t nr_given;		   ///< entries that map the destination
 	bool isolated, locked_from, locked_to, unmapped;
 	bool frozen;			   ///< the source has no reference left, and gets none
 	bool anon_kept;			   ///< `anon` has a reference of ours; otherwise the batch has
@@ -117,6 +118,9 @@ void pm_migration_init(struct pm_migration *mig, const struct pm_protocol *proto
 
 /// Takes the next step. Returns PM_OK if it was taken (also if the migration failed by it and was rewound), or a wait's status.
 enum pm_status pm_migration_advance(struct pm_call *call, struct pm_migration *mig);
+
+/// Takes steps until `stop` is the next one, or it is over. Returns as pm_migration_advance().
+enum pm_status pm_migration_run(struct pm_call *call, struct pm_migration *mig, enum pm_migration_state stop);
 
 /// Is it over, well or not?
 static inline bool pm_migration_over(const struct pm_migration *mig)

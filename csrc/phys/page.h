@@ -115,6 +115,12 @@ static inline void pm_page_set_unseen(struct pm_page *page, uint32_t flags)
 	atomic_store_explicit(&page->flags, atomic_load_explicit(&page->flags, memory_order_relaxed) | flags, memory_order_relaxed);
 }
 
+static inline void pm_page_set_counts_unseen(struct pm_page *page, uint64_t counts)
+{
+	/* Relaxed: as above. */
+	atomic_store_explicit(&page->counts, counts, memory_order_relaxed);
+}
+
 /// Relaxed: what a frame belongs to changes under its lock, and while it is mapped it does not change but by migration.
 static inline uint32_t pm_page_mapping(const struct pm_page *page)
 {

@@ -138,14 +138,39 @@ static void hold_lists(struct pm_lru **held, struct pm_lru *next) PM_NO_TSA
 	*held = next;
 }
 
-void pm_lru_isolate_many(struct pm_machine *m, size_t n, const uint64_t *pfns, bool *ret) PM_NO_TSA
+/// The same for a frame that is not locked, which is locked in the same step.
+static bool isolate_lock_locked(struct pm_machine *m, struct pm_lru *lru, struct pm_pfn pfn) PM_REQUIRES(lru->lock)
+{
+	const uint32_t change = PM_PG_LRU | PM_PG_ISOLATED | PM_PG_LOCKED;
+	struct pm_page *page = pm_page_of(m, pfn);
+	uint32_t flags = pm_page_flags(page);
+	enum pm_lru_list list;
+
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
+	do {
+		if ((flags & change) != PM_PG_LRU)
+			return false;
+	} while (!atomic_compare_exchange_weak(&page->flags, &flags, flags ^ change));
+	if (!pm_page_try_get(page)) {
+		/* Being freed: its last user waits for this lock, and nobody for the frame's. */
+		(void)atomic_fetch_xor(&page->flags, change);
+		return false;
+	}
+	pm_note_held(pm_page_key(pfn), 0, true);
+	list = pm_lru_list_of(flags);
+	pm_chain_remove(&m->tables, &lru->list[list], pfn, 0);
+	count_list(lru, list, (uint64_t)-1);
+	return true;
+}
+
+void pm_lru_isolate_lock_many(struct pm_machine *m, size_t n, const uint64_t *pfns, bool *ret) PM_NO_TSA
 {
 	struct pm_lru *held = NULL;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
 		hold_lists(&held, lru_of(m, pm_pfn(pfns[i])));
-		ret[i] = isolate_locked(m, held, pm_pfn(pfns[i]));
+		ret[i] = isolate_lock_locked(m, held, pm_pfn(pfns[i]));
 	}
 	hold_lists(&held, NULL);
 }
