@@ -103,7 +103,7 @@ static void isolate_some(struct pm_job *job, size_t first)
 
 		prefetch(job, first + i + PM_PREFETCH_AHEAD);
 		job->batch->isolated[i] = false;
-		if (pfn >= m->nr_frames || !pm_zone_of(m, pfn) || !pm_job_is_due(job, first + i))
+		if (pfn >= m->nr_frames || !pm_zone_of(m, pfn) || !job->due[first + i])
 			continue;
 		which[n] = i;
 		pfns[n++] = pfn;
@@ -139,7 +139,7 @@ static enum pm_status unmap_all(struct pm_job *job)
 
 		if (i % PM_ISOLATE_FRAMES == 0)
 			isolate_some(job, i);
-		if (!pm_job_is_due(job, i))
+		if (!job->due[i])
 			continue;
 		pm_job_begin(job, i);
 		job->tries[i]++;
@@ -147,6 +147,7 @@ static enum pm_status unmap_all(struct pm_job *job)
 		if (!mig->isolated && pm_job_is_owned(job, i)) {
 			pm_batch_unlock(job->call, job->batch);
 			pm_job_move_owned(job, i);
+			pm_job_over(job, i);
 			continue;
 		}
 		mig->batch = job->batch;
@@ -154,6 +155,8 @@ static enum pm_status unmap_all(struct pm_job *job)
 			pm_batch_unlock(job->call, job->batch);
 		status = pm_job_advance(job, mig, job->protocol->unbroken ? PM_MS_DONE : PM_MS_FLUSH);
 		no_memory = out_of_memory(job, mig);
+		/* Also while it is on its way: it is not for anybody else to begin. */
+		pm_job_over(job, i);
 	}
 	put_back_from(job, i);
 	pm_batch_unlock(job->call, job->batch);
@@ -192,11 +195,14 @@ static void move_some(struct pm_job *job, size_t n, struct pm_migration *const *
 		(void)pm_job_advance(job, some[i], PM_MS_COPY);
 		if (some[i]->state == PM_MS_COPY)
 			settled[nr_settled++] = some[i];
+		else
+			pm_job_over(job, (size_t)(some[i] - job->migs));
 	}
 	pm_move_copy(job->call->m, nr_settled, settled);
 	for (i = 0; i < nr_settled; i++) {
 		settled[i]->copied = true;
 		(void)pm_job_advance(job, settled[i], PM_NR_MS);
+		pm_job_over(job, (size_t)(settled[i] - job->migs));
 	}
 }
 
@@ -223,7 +229,7 @@ enum pm_status pm_batch_pass(struct pm_job *job)
 	size_t i, n = 0;
 
 	for (i = 0; i < job->n; i++)
-		n += pm_job_is_due(job, i);
+		n += job->due[i];
 	if (!n)
 		return PM_OK;
 	job->call->nowait = true;

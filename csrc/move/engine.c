@@ -12,9 +12,15 @@ static bool worth_retrying(const struct pm_job *job, size_t i)
 	return mig->state == PM_MS_FAILED && !mig->split && (mig->status == PM_ERR_AGAIN || (mig->reason == PM_WHY_NO_MEMORY && job->tries[i] == 1));
 }
 
-bool pm_job_is_due(const struct pm_job *job, size_t i)
+void pm_job_over(struct pm_job *job, size_t i)
 {
-	return !job->tries[i] || worth_retrying(job, i);
+	const struct pm_migration *mig = &job->migs[i];
+	bool moved = mig->state == PM_MS_DONE && mig->reason == PM_WHY_NONE;
+
+	job->results[i] = (struct pm_migrate_result){
+		.status = mig->status, .reason = mig->reason, .to = moved ? mig->to.v : UINT64_MAX, .split = mig->split, .split_moved = mig->split_moved
+	};
+	job->due[i] = worth_retrying(job, i);
 }
 
 void pm_job_begin(struct pm_job *job, size_t i)
@@ -87,13 +93,14 @@ static enum pm_status single_pass(struct pm_job *job, uint32_t most)
 	for (i = 0; i < job->n && !status; i++) {
 		struct pm_migration *mig = &job->migs[i];
 
-		while (!status && (!job->tries[i] || worth_retrying(job, i)) && job->tries[i] < most) {
+		while (!status && job->due[i] && job->tries[i] < most) {
 			pm_job_begin(job, i);
 			job->tries[i]++;
 			if (pm_job_is_owned(job, i))
 				pm_job_move_owned(job, i);
 			else
 				status = pm_job_advance(job, mig, PM_NR_MS);
+			pm_job_over(job, i);
 		}
 	}
 	return status;
@@ -127,14 +134,9 @@ static size_t report_chunk(struct pm_job *job, enum pm_status status)
 	size_t i, moved = 0;
 
 	for (i = 0; i < job->n; i++) {
-		struct pm_migration *mig = &job->migs[i];
-		bool done = job->tries[i] && mig->state == PM_MS_DONE;
-
-		job->results[i] = not_begun;
-		if (job->tries[i])
-			job->results[i] = (struct pm_migrate_result){ .status = mig->status, .reason = mig->reason, .to = done && mig->reason == PM_WHY_NONE ? mig->to.v : UINT64_MAX,
-								      .split = mig->split, .split_moved = mig->split_moved };
-		if (done && mig->reason == PM_WHY_NONE)
+		if (!job->tries[i])
+			job->results[i] = not_begun;
+		if (job->results[i].status == PM_OK && job->results[i].reason == PM_WHY_NONE)
 			moved++;
 		else
 			pm_move_count(&move->failed[job->results[i].reason], 1);
@@ -172,8 +174,9 @@ static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_requ
 		return PM_OK;
 	job.migs = pm_host_zalloc(host, room * sizeof(*job.migs));
 	job.tries = pm_host_zalloc(host, room * sizeof(*job.tries));
+	job.due = pm_host_zalloc(host, room * sizeof(*job.due));
 	job.batch = pm_host_zalloc(host, sizeof(*job.batch));
-	if (!job.migs || !job.tries || !job.batch)
+	if (!job.migs || !job.tries || !job.due || !job.batch)
 		status = PM_ERR_NOMEM;
 	for (; job.first < request->n && !status; job.first += job.n) {
 		size_t i;
@@ -183,14 +186,17 @@ static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_requ
 		if (job.n > request->n - job.first)
 			job.n = request->n - job.first;
 		job.results = results + job.first;
-		for (i = 0; i < job.n; i++)
+		for (i = 0; i < job.n; i++) {
 			job.tries[i] = 0;
+			job.due[i] = true;
+		}
 		status = run_chunk(&job);
 		*ret += report_chunk(&job, status);
 	}
 	report_rest(results, job.first, request->n);
 	pm_host_free(host, job.migs);
 	pm_host_free(host, job.tries);
+	pm_host_free(host, job.due);
 	pm_host_free(host, job.batch);
 	return status;
 }

@@ -13,13 +13,14 @@ struct pm_job {
 	struct pm_migration *migs;	   ///< [n] of the chunk
 	size_t first, n;		   ///< the chunk
 	uint32_t *tries;		   ///< [n]
+	bool *due;			   ///< [n] is to be tried in the next pass. Beside the migrations, which are large: most passes find nothing
 	struct pm_batch *batch;
 };
 
-/// Is the frame one that this pass is to try?
-bool pm_job_is_due(const struct pm_job *job, size_t i);
 /// A new migration of the i-th frame of the chunk, for one more try.
 void pm_job_begin(struct pm_job *job, size_t i);
+/// The i-th migration is over: its result, and whether another try may help.
+void pm_job_over(struct pm_job *job, size_t i);
 /// Goes on until `stop` is the next step, or it is over. INTR, CLOSED: undone, and the call is to end.
 enum pm_status pm_job_advance(struct pm_job *job, struct pm_migration *mig, enum pm_migration_state stop);
 /// Is it a movable-ops block? Its owner moves it (pm_job_move_owned).

@@ -13,7 +13,6 @@ struct held {
 	struct pm_space **spaces;
 	uint32_t n, room;
 	bool overflow;
-	struct pm_batch *batch;
 };
 
 static bool holds(struct pm_space *const *spaces, uint32_t n, const struct pm_space *space)
@@ -81,35 +80,6 @@ static enum pm_status collect(struct pm_migration *mig, struct held *held)
 	return PM_ERR_BUSY;
 }
 
-/// Takes what the batch does not have yet, without waiting: in the order in which its frames ask for them, that could be for each other. What was taken is the
-/// batch's also where it was not enough.
-static bool visit_add(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr) PM_NO_TSA
-{
-	struct held *held = (struct held *)visitor;
-	struct pm_batch *batch = held->batch;
-
-	(void)addr;
-	if (holds(batch->held, batch->nr_held, vma->space))
-		return true;
-	if (batch->nr_held == PM_BATCH_SPACES || pm_rwsem_write(visitor->call, &vma->space->migrate)) {
-		held->overflow = true;
-		return false;
-	}
-	batch->held[batch->nr_held++] = vma->space;
-	return true;
-}
-
-static enum pm_status prepare_in_batch(struct pm_migration *mig)
-{
-	struct held held = { .visitor = { .visit = visit_add }, .batch = mig->batch };
-
-	pm_block_walk(mig, &held.visitor);
-	if (!held.overflow)
-		return PM_OK;
-	mig->reason = PM_WHY_LOCKED;
-	return PM_ERR_AGAIN;
-}
-
 static void end_batch(struct pm_call *call, struct pm_batch *batch) PM_NO_TSA
 {
 	while (batch->nr_held)
@@ -122,8 +92,9 @@ static enum pm_status prepare(struct pm_migration *mig) PM_NO_TSA
 	enum pm_status status;
 	uint32_t i;
 
+	/* A batch takes them as it meets their entries. */
 	if (mig->batch)
-		return prepare_in_batch(mig);
+		return PM_OK;
 	status = collect(mig, &held);
 	if (status)
 		return status;
@@ -142,10 +113,28 @@ static enum pm_status prepare(struct pm_migration *mig) PM_NO_TSA
 	return status;
 }
 
-/// A space that came to the page after its semaphores were taken is not among those held: once more, then.
+/// Takes a space's semaphore for the batch, if it does not have it yet. Without waiting: in the order in which the frames of two batches ask for them, that could be for
+/// each other.
+static enum pm_status hold_for_batch(struct pm_migration *mig, struct pm_space *space) PM_NO_TSA
+{
+	struct pm_batch *batch = mig->batch;
+
+	if (holds(batch->held, batch->nr_held, space))
+		return PM_OK;
+	if (batch->nr_held == PM_BATCH_SPACES || pm_rwsem_write(mig->call, &space->migrate)) {
+		mig->reason = PM_WHY_LOCKED;
+		return PM_ERR_AGAIN;
+	}
+	batch->held[batch->nr_held++] = space;
+	return PM_OK;
+}
+
+/// Alone, the semaphores were taken before: a space that came to the page since is not among those held, so once more, then.
 static enum pm_status check(struct pm_migration *mig, struct pm_vma *vma)
 {
-	if (mig->batch ? holds(mig->batch->held, mig->batch->nr_held, vma->space) : holds(mig->held, mig->nr_held, vma->space))
+	if (mig->batch)
+		return hold_for_batch(mig, vma->space);
+	if (holds(mig->held, mig->nr_held, vma->space))
 		return PM_OK;
 	mig->reason = PM_WHY_REFERENCED;
 	return PM_ERR_AGAIN;
