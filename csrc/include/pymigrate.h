@@ -359,7 +359,8 @@ PM_API const void *pm_pageblock_table(const struct pm_machine *m);
 PM_API PM_NODISCARD enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag);
 
 /// Walks everything: every frame in exactly one place, lists and counters agree, no unmerged buddies, types agree.
-/// PM_ERR_CORRUPT: `message` (size bytes) says what is wrong and where. Nobody else may use the machine meanwhile.
+/// PM_ERR_CORRUPT: `message` (size bytes) says what is wrong and where. PM_OK: it is empty, or says what is in the middle of a migration that is stepped
+/// (pm_migration_begin): what that has of frames is accounted for. Nobody else may use the machine meanwhile.
 PM_API PM_NODISCARD enum pm_status pm_machine_validate(struct pm_machine *m, char *message, size_t size);
 
 /* ---- frames with owners: contents, time, calls that wait (csrc/virt) ---- */

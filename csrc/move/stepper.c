@@ -1,4 +1,5 @@
 /// Migrations with a handle, taken step by step; and what a machine keeps for migration.
+#include "move/half_way.h"
 #include "move/move.h"
 #include "move/protocol.h"
 
@@ -23,6 +24,7 @@ enum pm_status pm_move_init(struct pm_machine *m)
 		pm_pool_deinit(&move->steppers);
 		pm_host_free(&m->host, move);
 	}
+	atomic_store(&m->moving, pm_move_half_way);
 	return PM_OK;
 }
 
@@ -48,6 +50,7 @@ void pm_move_destroy(struct pm_machine *m)
 	if (!move)
 		return;
 	end_steppers(m, move);
+	atomic_store(&m->moving, NULL);
 	pm_pool_deinit(&move->steppers);
 	pm_host_free(&m->host, move);
 	atomic_store(&m->move, NULL);

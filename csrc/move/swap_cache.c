@@ -236,8 +236,8 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 	return true;
 }
 
-/// After success there is nothing to do: faults find the destination. Rewind: the old frame takes its place again, the new one is marked "again" for whoever sleeps on
-/// its lock, and the entries are put back.
+/// After success there is nothing to do: faults find the destination. Rewind: the old frame takes its place again, and the entries are put back. Whoever sleeps on the new
+/// one's lock finds it in no cache then, lets it go and looks up again.
 static void remap(struct pm_migration *mig, struct pm_pfn target)
 {
 	struct pm_machine *m = mig->call->m;
@@ -248,7 +248,6 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 		return;
 	if (mig->dirty)
 		pm_page_set_dirty(m, mig->to);
-	(void)pm_page_set(pm_page_of(m, mig->to), PM_PG_AGAIN);
 	walk.slot = pm_page_tag(m, mig->to);
 	status = pm_switch(mig->call, mig->to, mig->from, false);
 	/* The destination is locked: nobody else can have taken it out of its place. */

@@ -319,3 +319,17 @@ def test_blocks_are_split_where_no_destination_of_their_order_exists(machine: Ma
         balloon.frames(number + 1)
     balloon.close()
     machine.validate()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_validate_says_what_is_half_way(machine: Machine, protocol: Any) -> None:
+    space, addr, pfns = pages(machine, 1)
+    assert machine.validate() == ""
+    with Migration(machine, int(pfns[0]), protocol=protocol) as migration:
+        while migration.step() and not migration.over:
+            said = machine.validate()
+            assert f"frame {pfns[0]}" in said
+            assert said.endswith(f"next step is {migration.state}")
+        assert migration.reason == "moved"
+    assert machine.validate() == ""
+    assert intact(space, addr, 1)
