@@ -24,21 +24,6 @@ void pm_block_walk(struct pm_migration *mig, struct pm_rmap_visitor *visitor)
 	}
 }
 
-void pm_batch_lock(struct pm_call *call, struct pm_batch *batch)
-{
-	if (!batch->locked)
-		pm_anon_relock_read(call, batch->anon);
-	batch->locked = true;
-}
-
-void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch)
-{
-	if (!batch || !batch->locked)
-		return;
-	pm_anon_unlock_read(call, batch->anon);
-	batch->locked = false;
-}
-
 void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t before)
 {
 	uint64_t addr = pm_vma_addr(vma, mig->index);
@@ -47,9 +32,11 @@ void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t befor
 	pm_table_break(pm_table_leaf_of(vma->space->top, addr));
 	if (pm_notices_wanted(mig->call->m))
 		pm_notice_remember(&mig->places, vma->space->handle, addr);
-	mig->nr_maps++;
+	if (!mig->nr_maps++)
+		pm_cpumask_copy(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
+	else
+		pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
-	pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed)) {
 		mig->mlocked = true;
 		/* Who maps it next says so again. On no list, so the flags may change without its lock. */
@@ -63,7 +50,11 @@ void pm_block_given(struct pm_migration *mig, struct pm_vma *vma, struct pm_pfn 
 {
 	struct pm_page *page = pm_page_of(mig->call->m, target);
 
-	(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
+	/* Before its first entry nobody knows a destination that is in no cache. */
+	if (pm_pfn_eq(target, mig->to) && !mig->nr_given++ && !pm_page_test(page, PM_PG_CACHE | PM_PG_SWAPCACHE))
+		pm_page_set_counts_unseen(page, 2 * PM_ONE_REF + PM_ONE_MAP);
+	else
+		(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	/* On no list yet, or isolated: the flags may be set without its lock. */
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed) && !PM_PLANTED(MOVE_MLOCK_LOST))
 		(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);

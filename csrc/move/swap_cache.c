@@ -124,12 +124,19 @@ static enum pm_status unmap(struct pm_migration *mig)
 	return walk.status;
 }
 
-/// Only isolation's reference and the one that the old place left are there.
-static bool drained(const struct pm_migration *mig)
+/// Are only isolation's reference and the one that the old place left there? Then these go, and nobody gets another one; where others look on between two steps,
+/// isolation's is back.
+static bool drained(struct pm_migration *mig)
 {
-	const struct pm_page *page = pm_page_of(mig->call->m, mig->from);
+	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
 
-	return pm_page_refs(page) == 2 && pm_page_mapcount(page) == 0;
+	if (pm_page_mapcount(page) != 0 || !pm_page_freeze(page, 2))
+		return false;
+	if (mig->stepped)
+		pm_page_unfreeze(page, 1);
+	else
+		mig->frozen = true;
+	return true;
 }
 
 static void pause_once(struct pm_migration *mig)
@@ -156,16 +163,16 @@ static void let_others_in(struct pm_migration *mig)
 static enum pm_status settle(struct pm_migration *mig)
 {
 	bool short_wait = mig->mode == PM_MIGRATE_ASYNC || mig->call->nowait;
-	unsigned int tries, most = short_wait ? PM_DRAIN_FAST : PM_DRAIN_SLOW;
+	/* A batch has many frames locked, among them perhaps what the others want: it looks once. */
+	unsigned int tries, most = mig->batch ? 1 : short_wait ? PM_DRAIN_FAST : PM_DRAIN_SLOW;
 
 	for (tries = 0; tries < most; tries++) {
 		if (drained(mig)) {
-			/* The old place's reference. */
-			pm_page_put(mig->call, mig->from);
 			mig->slot_switched = false;
 			return PM_OK;
 		}
-		let_others_in(mig);
+		if (!mig->batch)
+			let_others_in(mig);
 	}
 	if (mig->stepped && mig->mode != PM_MIGRATE_ASYNC)
 		return PM_ERR_INTR;
@@ -232,8 +239,8 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 	return true;
 }
 
-/// After success there is nothing to do: faults find the destination. Rewind: the old frame takes its place again, the new one is marked "again" for whoever sleeps on
-/// its lock, and the entries are put back.
+/// After success there is nothing to do: faults find the destination. Rewind: the old frame takes its place again, and the entries are put back. Whoever sleeps on the new
+/// one's lock finds it in no cache then, lets it go and looks up again.
 static void remap(struct pm_migration *mig, struct pm_pfn target)
 {
 	struct pm_machine *m = mig->call->m;
@@ -244,7 +251,6 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 		return;
 	if (mig->dirty)
 		pm_page_set_dirty(m, mig->to);
-	(void)pm_page_set(pm_page_of(m, mig->to), PM_PG_AGAIN);
 	walk.slot = pm_page_tag(m, mig->to);
 	status = pm_switch(mig->call, mig->to, mig->from, false);
 	/* The destination is locked: nobody else can have taken it out of its place. */

@@ -93,7 +93,7 @@ static enum pm_status switch_anon(struct pm_call *call, struct pm_pfn from, stru
 		return status;
 	pm_page_set_mapping(fresh, pm_page_mapping(old));
 	pm_page_set_tag(m, to, pm_page_tag(m, from));
-	(void)pm_page_set(fresh, PM_PG_ANON);
+	pm_page_set_unseen(fresh, PM_PG_ANON);
 	return PM_OK;
 }
 

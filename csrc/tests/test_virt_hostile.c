@@ -193,7 +193,7 @@ static void frames_looked_at_from_outside(void)
 	CHECK_EQ(pm_rmap(rig.m, 0, pfn + 1, 1, &entry, &nr, &visited), PM_OK);
 	CHECK_EQ(nr, 0);
 	CHECK_EQ(pm_free(rig.m, 0, pfn, 2), PM_OK);
-	CHECK(pm_page_flag_name(0) != NULL && pm_page_flag_name(20) != NULL && pm_page_flag_name(21) == NULL && pm_page_flag_name(UINT32_MAX) == NULL);
+	CHECK(pm_page_flag_name(0) != NULL && pm_page_flag_name(18) != NULL && pm_page_flag_name(19) == NULL && pm_page_flag_name(UINT32_MAX) == NULL);
 	space_rig_end(&rig);
 }
 

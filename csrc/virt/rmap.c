@@ -18,10 +18,20 @@ static bool walk_backwards(struct pm_rmap_visitor *visitor, struct pm_anon *anon
 
 void pm_rmap_walk_links(struct pm_rmap_visitor *visitor, struct pm_anon *anon, uint64_t index)
 {
-	struct pm_interval *node;
+	struct pm_interval *node = anon->links.root;
 
 	if (PM_PLANTED(WALK_CHILD_FIRST)) {
 		(void)walk_backwards(visitor, anon, pm_interval_first(&anon->links, index, index), index);
+		return;
+	}
+	/* Most anon_vmas lead to one area. */
+	if (anon->links.nr == 1) {
+		struct pm_vma *vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
+
+		if (node->start <= index && index <= node->last) {
+			visitor->nr_visited++;
+			(void)visitor->visit(visitor, vma, pm_vma_addr(vma, index));
+		}
 		return;
 	}
 	for (node = pm_interval_first(&anon->links, index, index); node; node = pm_interval_next(&anon->links, node, index, index)) {
