@@ -8,13 +8,14 @@ Times are CPU time of the compacting thread. Blocks are of 2 MiB (order 9).
   counted in /proc/buddyinfo. Needs root; skipped elsewhere.
 - size: the same pattern without contents, 4 and 64 GiB (``--tib``: 1,024 too, which takes 11 GiB of memory and
   minutes). Seconds to compact, and how much more than memory they grow.
-- success: memory filled one frame at a time (0, 1, 5 % of the requests unmovable, grouped by the allocator as in the
-  kernel), freed at random until it is 50 to 95 % full; then blocks are asked for until free memory is down to the
-  MIN mark, with the strategy's help where there is none. The share that was had.
+- success: memory filled one frame at a time by the page cache (0, 1, 5 % of the requests unmovable, grouped by the
+  allocator as in the kernel), freed at random until it is 50 to 95 % full; then blocks are asked for until free memory
+  is down to the MIN mark, with the strategy's help where there is none. The share that was had.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import median
 
 import click
@@ -38,6 +39,21 @@ def strategies(driver: Driver) -> dict[str, int]:
     return {ffi.string(lib.pm_strategy_name(i)).decode(): i for i, has in enumerate(there) if has}
 
 
+def kernel_row(kernel: list[list[float]], ours: list[list[float]]) -> Row:
+    """What the kernel's pages and, where it gained any, blocks cost."""
+    page = median(one[0] / one[2] for one in kernel)
+    counts = [f"{median(one[3] for one in kernel):.0f}", f"{median(one[2] for one in kernel):.0f}"]
+    figure("kernel.page.ns", page, "ns")
+    gained = [ns / blocks for ns, _, _, blocks in kernel if blocks > 0]
+    if not gained:
+        print("the kernel gained no block: what one costs it cannot be said")
+        return ["kernel", *counts, None, None, None, page, 1.0, 1e9 / page, None]
+    block = median(gained)
+    stream, copied = (block / 256 / median(one[i] for one in ours) for i in (3, 4))
+    figure("kernel.block.per_copy256", stream, "ratio")
+    return ["kernel", *counts, block / 1e3, stream, copied, page, 1.0, 1e9 / page, 1e9 / block]
+
+
 def measure_blocks(driver: Driver, names: dict[str, int], rounds: int, mib: int) -> None:
     """Prints what a block and a page cost, beside a copy and beside the kernel."""
     samples: dict[str, list[list[float]]] = {name: [] for name in names}
@@ -48,8 +64,8 @@ def measure_blocks(driver: Driver, names: dict[str, int], rounds: int, mib: int)
         answer = driver.numbers(f"kernel {2 * mib}")
         if answer[1] == 1:
             print("no permission for /proc/sys/vm/compact_memory: the kernel's figures are skipped (root only)")
-        elif answer[1] == 2 or answer[3] <= 0:
-            print("compact_memory moved next to nothing, or gained no block, this time: not counted")
+        elif answer[1] == 2:
+            print("compact_memory moved next to nothing this time: not counted")
         else:
             kernel.append(answer)
     kernel_page = median(ns / moved for ns, _, moved, _ in kernel) if kernel else None
@@ -76,26 +92,7 @@ def measure_blocks(driver: Driver, names: dict[str, int], rounds: int, mib: int)
             if beside is not None:
                 figure("page.per_kernel", beside, "ratio")
     if kernel:
-        block = median(ns / blocks for ns, _, _, blocks in kernel)
-        copy = median(one[3] for found in samples.values() for one in found)
-        memcpy = median(one[4] for found in samples.values() for one in found)
-        counts = [f"{median(one[3] for one in kernel):.0f}", f"{median(one[2] for one in kernel):.0f}"]
-        page = median(one[0] / one[2] for one in kernel)
-        rows.append(
-            [
-                "kernel",
-                *counts,
-                block / 1e3,
-                block / 256 / copy,
-                block / 256 / memcpy,
-                page,
-                1.0,
-                1e9 / page,
-                1e9 / block,
-            ]
-        )
-        figure("kernel.block.per_copy256", block / 256 / copy, "ratio")
-        figure("kernel.page.ns", page, "ns")
+        rows.append(kernel_row(kernel, [one for found in samples.values() for one in found]))
     columns = ["", "blocks", "moved", "us/block", "/copy256", "/memcpy256", "ns/page", "/kernel", "pages/s", "blocks/s"]
     full = [row + [None] * (len(columns) - len(row)) for row in rows]
     table(f"A hole at every other page, {mib} MiB with contents", columns, full)
@@ -106,13 +103,17 @@ def measure_sizes(driver: Driver, names: dict[str, int], sizes: tuple[int, ...])
     rows: list[Row] = []
     for name, number in names.items():
         took: dict[int, float] = {}
+        done = 0.0
         for gib in sizes:
             ns, blocks, moved, scanned = driver.numbers(f"size {number} {gib * 1024}")
             took[gib] = ns / 1e9
+            done += moved
             rows.append([f"{name}, {gib} GiB", ns / 1e9, f"{blocks:.0f}", f"{moved:.0f}", f"{scanned:.0f}"])
             figure(f"{name}.compact.{gib}gib", ns / 1e9, "s")
-        for small, large in zip(sizes, sizes[1:], strict=False):
-            # 1: as memory grows; below: more slowly.
+        for small, large in pairwise(sizes):
+            # 1: as memory grows; below: more slowly. Who found nothing to begin with has not been measured.
+            if not done:
+                continue
             growth = took[large] / took[small] / (large / small)
             figure(f"{name}.compact.growth.{small}_to_{large}", growth, "ratio")
     table("Without contents, a hole at every other page", ["", "seconds", "blocks", "moved", "scanned"], rows)

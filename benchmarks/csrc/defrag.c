@@ -121,31 +121,39 @@ static void run_size(int strategy, uint64_t mib)
 
 /* ---- success ---- */
 
-/// One use of a frame: a page of the space, or a block of the owner.
+/// One use of a frame: a page of a file, or a block of the owner.
 struct use {
 	bool unmovable;
 	uint64_t number;
 };
 
-/// Fills memory one frame at a time, `unmovable` in 1,000 by a slab-like owner, then frees random ones until `full` in 1,000 are used.
+/// Fills memory one frame at a time, `unmovable` in 1,000 by a slab-like owner, the rest by the page cache; then frees random ones until `full` in 1,000 are used.
 static void fill_at_random(struct pm_machine *m, uint64_t frames, uint64_t full, uint64_t unmovable, uint64_t *random)
 {
 	struct use *uses = malloc(frames * sizeof(*uses));
-	uint64_t space, addr = map_pages(m, &space, frames), owner, page = 0, n = 0, done;
+	struct pm_file_options file_options = { .fs = PM_FS_COMMON, .size = frames * PAGE };
+	struct pm_device_options device;
+	uint64_t file, owner, page = 0, n = 0, dropped;
 	uint32_t number;
+	size_t done;
 
 	if (!uses)
 		die("no memory");
+	pm_device_options_default(&device);
+	device.nr_blocks = frames;
+	device.contents = 0;
+	must(pm_device_create(m, &device, &file_options.device));
+	must(pm_file_create(m, &file_options, &file));
 	must(pm_owner_create(m, PM_OWNER_UNMOVABLE, &owner));
-	for (; n < frames; n++) {
+	/* As far as memory goes without reclaim. */
+	for (; n < frames / 100 * 98; n++) {
 		uses[n].unmovable = draw(random) % 1000 < unmovable;
 		uses[n].number = page;
 		if (uses[n].unmovable) {
-			if (pm_owner_alloc(m, 0, owner, 0, PM_GFP_KERNEL, &number) != PM_OK)
-				break;
+			must(pm_owner_alloc(m, 0, owner, 0, PM_GFP_KERNEL, &number));
 			uses[n].number = number;
-		} else if (pm_touch(m, 0, space, addr + page++ * PAGE, PAGE, true, &done) != PM_OK) {
-			break;
+		} else {
+			must(pm_file_read(m, 0, file, page++ * PAGE, NULL, PAGE, &done));
 		}
 	}
 	while (n > frames * full / 1000) {
@@ -154,7 +162,7 @@ static void fill_at_random(struct pm_machine *m, uint64_t frames, uint64_t full,
 		if (uses[i].unmovable)
 			must(pm_owner_free(m, 0, owner, (uint32_t)uses[i].number));
 		else
-			must(pm_unmap(m, 0, space, addr + uses[i].number * PAGE, PAGE));
+			must(pm_file_drop(m, 0, file, uses[i].number * PAGE, PAGE, &dropped));
 		uses[i] = uses[--n];
 	}
 	must(pm_drain(m, PM_ALL_CPUS));
