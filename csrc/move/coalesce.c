@@ -8,8 +8,9 @@
 /// | free is | what is on the free lists | what has no reference: also what lies in a per-CPU list |
 /// | frames gained | counted anew at each seed | counted on, from seed to seed |
 ///
-/// Where frames go, the allocator decides. What is emptied may not be where they go: in the first, the block is isolated meanwhile.
+/// Where frames go, the allocator decides. The first keeps what is free in the block, and what comes free in it, from the free lists meanwhile: else that is where they would go.
 #include "move/census.h"
+#include "move/destination.h"
 #include "move/strategy.h"
 
 #include "phys/buddy.h"
@@ -18,6 +19,7 @@ enum { PM_COALESCE_ITEMS = 1 << PM_MAX_ORDER };
 
 struct coalesce {
 	struct pm_census census; ///< of the block around a seed
+	struct pm_supply supply; ///< with the corrections: of destinations outside of it
 	struct pm_compaction *run;
 	struct pm_machine *m;
 	struct pm_zone *zone;
@@ -25,8 +27,12 @@ struct coalesce {
 	bool corrected;
 	uint32_t gained;	 ///< frames, of the proposal: from seed to seed
 	bool movable;		 ///< everything that was seen is free, or can move
+	uint64_t start, end;	 ///< the block
 	size_t n;		 ///< blocks to move
 	uint64_t from[PM_COALESCE_ITEMS];
+	size_t nr_held;		 ///< blocks in it that are kept from the free lists
+	uint64_t held[PM_COALESCE_ITEMS];
+	uint8_t held_order[PM_COALESCE_ITEMS];
 	struct pm_migrate_result results[PM_COALESCE_ITEMS];
 };
 
@@ -85,8 +91,11 @@ static void see(struct pm_census *census, uint64_t head, unsigned int order, enu
 {
 	struct coalesce *c = PM_CONTAINER_OF(census, struct coalesce, census);
 
-	if (standing == PM_STAND_FREE)
+	if (standing == PM_STAND_FREE) {
+		c->held[c->nr_held] = head;
+		c->held_order[c->nr_held++] = (uint8_t)order;
 		return;
+	}
 	/* What reaches out of the block cannot be emptied with it. */
 	if ((standing != PM_STAND_MOVABLE && standing != PM_STAND_UNEVICTABLE) || frames != 1u << order || has_extra_references(pm_page_of(c->m, pm_pfn(head))))
 		c->movable = false;
@@ -101,57 +110,95 @@ static void look(struct coalesce *c, uint64_t start, uint64_t end)
 	pm_census_walk(c->m, c->zone, start, end, &c->census);
 }
 
-/// Isolates the pageblocks that [start, end) meets, so that nothing is put there; all or none.
-static bool isolate(struct coalesce *c, uint64_t start, uint64_t end)
+static void hold(struct coalesce *c, uint64_t pfn, unsigned int order)
 {
-	uint64_t at, first = start & ~(uint64_t)(PM_PAGEBLOCK_NR_PAGES - 1);
-
-	for (at = first; at < end; at += PM_PAGEBLOCK_NR_PAGES)
-		if (pm_set_isolated(c->m, at, true) != PM_OK)
-			break;
-	if (at >= end)
-		return true;
-	while (at > first) {
-		at -= PM_PAGEBLOCK_NR_PAGES;
-		if (pm_set_isolated(c->m, at, false) != PM_OK)
-			PM_ASSERT(false);
-	}
-	return false;
+	PM_ASSERT(c->nr_held < PM_COALESCE_ITEMS);
+	c->held[c->nr_held] = pfn;
+	c->held_order[c->nr_held++] = (uint8_t)order;
 }
 
-static void undo_isolation(struct coalesce *c, uint64_t start, uint64_t end)
+/// Gives everything back that is held; the block comes together then, if it is complete.
+static void let_go(struct coalesce *c)
 {
-	uint64_t at;
+	while (c->nr_held > 0) {
+		enum pm_status status;
 
-	for (at = start & ~(uint64_t)(PM_PAGEBLOCK_NR_PAGES - 1); at < end; at += PM_PAGEBLOCK_NR_PAGES)
-		if (pm_set_isolated(c->m, at, false) != PM_OK)
-			PM_ASSERT(false);
+		c->nr_held--;
+		status = pm_free(c->m, c->run->call->cpu, c->held[c->nr_held], c->held_order[c->nr_held]);
+		PM_ASSERT(status == PM_OK);
+	}
+}
+
+/// Takes what is free in the block. False: somebody else was faster, and nothing is held.
+static bool take_free(struct coalesce *c)
+{
+	size_t n = c->nr_held, i;
+
+	for (i = 0; i < n; i++)
+		if (pm_take(c->m, c->held[i], c->held_order[i], PM_MT_MOVABLE) != PM_OK)
+			break;
+	c->nr_held = i;
+	if (i < n)
+		let_go(c);
+	return i == n;
+}
+
+/// A block as the allocator gives it, but none of those that are to come free: these are held.
+static enum pm_status get_outside(struct pm_supply *supply, struct pm_call *call, struct pm_pfn from, unsigned int order, struct pm_pfn *ret)
+{
+	struct coalesce *c = PM_CONTAINER_OF(supply, struct coalesce, supply);
+	enum pm_status status;
+	uint64_t pfn;
+
+	(void)from;
+	for (;;) {
+		status = pm_alloc(call->m, call->cpu, order, PM_DEST_ANY_GFP, &pfn);
+		if (status)
+			return PM_ERR_NOMEM;
+		if (pfn < c->start || pfn >= c->end)
+			break;
+		hold(c, pfn, order);
+	}
+	*ret = pm_pfn(pfn);
+	return PM_OK;
+}
+
+static void hold_emptied(struct pm_supply *supply, struct pm_call *call, size_t n, const uint64_t *pfns)
+{
+	size_t i;
+
+	(void)call;
+	for (i = 0; i < n; i++)
+		hold(PM_CONTAINER_OF(supply, struct coalesce, supply), pfns[i], 0);
 }
 
 /// Completes the aligned block around a seed, or leaves everything as it is if one frame of it cannot move.
 static enum pm_status complete(struct coalesce *c, uint64_t seed, unsigned int order)
 {
-	uint64_t size = (uint64_t)1 << c->order, start = seed & ~(size - 1), behind = seed + ((uint64_t)1 << order);
+	uint64_t size = (uint64_t)1 << c->order, behind = seed + ((uint64_t)1 << order);
 	enum pm_status status;
 
-	if (start < c->zone->start || start + size > c->zone->end)
+	c->start = seed & ~(size - 1);
+	c->end = c->start + size;
+	if (c->start < c->zone->start || c->end > c->zone->end)
 		return PM_OK;
-	c->n = 0;
+	c->n = c->nr_held = 0;
 	c->movable = true;
 	/* The buddy first: it is what most likely stands in the way. */
 	if (seed >> order & 1) {
-		look(c, start, seed);
+		look(c, c->start, seed);
 		if (c->movable)
-			look(c, behind, start + size);
+			look(c, behind, c->end);
 	} else {
-		look(c, behind, start + size);
+		look(c, behind, c->end);
 		if (c->movable)
-			look(c, start, seed);
+			look(c, c->start, seed);
 	}
-	if (!c->movable || !c->n || !isolate(c, start, start + size))
+	hold(c, seed, order);
+	if (!c->movable || !c->n || !take_free(c))
 		return PM_OK;
-	status = pm_compaction_move(c->run, c->from, NULL, NULL, c->n, c->results);
-	undo_isolation(c, start, start + size);
+	status = pm_compaction_move(c->run, c->from, NULL, &c->supply, c->n, c->results);
+	let_go(c);
 	return status;
 }
 
@@ -212,7 +259,7 @@ static uint64_t blocks_now(const struct coalesce *c)
 	return blocks;
 }
 
-/// Are as many blocks there as were wanted? What was emptied comes together only in the free lists.
+/// Are as many blocks there as were wanted?
 static bool is_enough(const struct coalesce *c)
 {
 	uint64_t before = c->run->result->blocks_before, wanted = c->run->request->blocks, now = blocks_now(c);
@@ -224,14 +271,17 @@ static bool is_enough(const struct coalesce *c)
 static enum pm_status go_through(struct coalesce *c, unsigned int order)
 {
 	enum pm_status status = PM_OK;
+	uint64_t moved;
 	size_t n, i;
 	uint32_t *seeds = copy_seeds(c, order, &n);
 
 	for (i = 0; i < n && !status && !is_enough(c); i++) {
 		if (!is_seed(c, seeds[i], order))
 			continue;
+		moved = c->run->result->moved;
 		status = c->corrected ? complete(c, seeds[i], order) : grow(c, seeds[i], order);
-		if (!status)
+		/* What was emptied comes together only in the free lists. */
+		if (!status && c->run->result->moved > moved)
 			status = pm_drain(c->m, c->run->call->cpu);
 	}
 	pm_host_free(&c->m->host, seeds);
@@ -263,7 +313,7 @@ static enum pm_status run_both(struct pm_compaction *run, bool corrected)
 
 	if (!c)
 		return PM_ERR_NOMEM;
-	*c = (struct coalesce){ .census.see = see, .run = run, .m = m, .order = run->request->order, .corrected = corrected };
+	*c = (struct coalesce){ .census.see = see, .supply = { .get = get_outside, .emptied = hold_emptied }, .run = run, .m = m, .order = run->request->order, .corrected = corrected };
 	run->result->status = PM_COMPACTED_NOTHING;
 	for (zone = m->nr_zones; zone-- > 0 && !status && !is_enough(c);) {
 		if (!pm_compaction_wants(run, zone))

@@ -93,6 +93,16 @@ static enum pm_status move_found(struct pm_scan *scan)
 	return pm_compaction_move(scan->run, scan->from, NULL, &scan->supply, scan->nr, scan->results);
 }
 
+static bool cancelled(const struct pm_scan *scan)
+{
+	size_t i;
+
+	for (i = 0; i < scan->nr; i++)
+		if (scan->results[i].reason == PM_WHY_CANCELLED)
+			return true;
+	return false;
+}
+
 /// Frames that were freed may lie in this CPU's lists, where they do not merge: once the scanner has left the block that they belong to, it matters.
 static enum pm_status drain_block(struct pm_scan *scan, uint32_t *moved_in)
 {
@@ -124,7 +134,7 @@ static enum pm_status scan_and_move(struct pm_scan *scan, uint32_t *ret)
 
 			status = move_found(scan);
 			/* What was cancelled is found again when the call goes on. */
-			if (status == PM_ERR_INTR)
+			if (status && cancelled(scan))
 				scan->migrate_pfn = before;
 			if (!status && scan->missed_pfn != PM_NO_FRAME && !pm_scan_met(scan)) {
 				*ret = PM_COMPACTED_NO_DESTINATION;

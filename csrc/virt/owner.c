@@ -201,9 +201,12 @@ enum pm_status pm_load_owner(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	if (status)
 		return status;
 	for (i = 0; i < n && !status; i++) {
-		uint32_t word = pfns[i] < m->nr_frames && pm_zone_of(m, pfns[i]) ? pm_frame_word(pm_frame_of(m, pm_pfn(pfns[i]))) : 0;
+		bool inside = pm_zone_of(m, pfns[i]) != NULL;
+		uint32_t word = inside ? pm_frame_word(pm_frame_of(m, pm_pfn(pfns[i]))) : 0;
 
-		if (pm_word_kind(word) != PM_FRAME_USED)
+		if (!inside)
+			status = PM_ERR_RANGE;
+		else if (pm_word_kind(word) != PM_FRAME_USED)
 			status = pm_word_kind(word) == PM_FRAME_OWNED ? PM_ERR_OWNED : PM_ERR_ORDER;
 		else if (!reserve_number(&call, owner))
 			status = PM_ERR_NOMEM;
