@@ -533,7 +533,9 @@ PM_API PM_NODISCARD enum pm_status pm_owner_free(struct pm_machine *m, uint32_t 
 /// A movable block goes to another frame, which the allocator chooses as for a new one: its owner moves it, contents and all.
 /// PM_ERR_ACCESS: the owner's blocks are not movable. `ret` gets the new frame.
 PM_API PM_NODISCARD enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint32_t gfp, uint64_t *ret);
-/// Where a block is now.
+/// All frames of a block, in order: after it was split (PM_MIGRATE_SPLIT) they may lie apart. At most n into `frames`; `ret` gets how many there are.
+PM_API PM_NODISCARD enum pm_status pm_owner_frames(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, size_t n, uint64_t *frames, size_t *ret);
+/// Where a block is now; of one that was split, its first frame.
 PM_API PM_NODISCARD enum pm_status pm_owner_frame(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint64_t *ret);
 
 /* ---- frames with owners, looked at ---- */
@@ -798,7 +800,9 @@ enum pm_migrate_mode {
 };
 
 enum pm_migrate_flags {
-	PM_MIGRATE_TOUCH = 1 ///< swap-cache: map the page again at once where it was mapped, instead of at the next fault
+	PM_MIGRATE_TOUCH = 1, ///< swap-cache: map the page again at once where it was mapped, instead of at the next fault
+	/// pm_migrate(): a movable-ops block that finds no destination of its order is split by its owner; its first frame then moves alone, the others are blocks of their own, to be asked for.
+	PM_MIGRATE_SPLIT = 2
 };
 
 /// Where the new frames may be.
@@ -891,6 +895,7 @@ struct pm_migrate_counters {
 	uint64_t flushes;
 	uint64_t swap_slots;	 ///< taken for the swap-cache protocol
 	uint64_t writeouts;	 ///< pages that a filesystem wrote out to move them
+	uint64_t splits;	 ///< blocks split because they found no destination
 };
 PM_API void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret);
 

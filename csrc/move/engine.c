@@ -71,6 +71,11 @@ static void move_owned(struct job *job, size_t i)
 	mig->state = PM_MS_FAILED;
 	mig->reason = PM_WHY_NO_MEMORY;
 	mig->status = pm_migration_destination(mig, order) ? PM_ERR_NOMEM : PM_OK;
+	if (mig->status && order && (job->request->flags & PM_MIGRATE_SPLIT) && pm_owner_split(job->call, mig->from) == PM_OK) {
+		/* Its first frame, in the next try. */
+		pm_move_count(&m->move->splits, 1);
+		mig->status = PM_ERR_AGAIN;
+	}
 	if (mig->status)
 		return;
 	mig->status = pm_owner_replace(job->call, mig->from, mig->to);
@@ -289,7 +294,7 @@ static enum pm_status check_request(struct pm_machine *m, const struct pm_migrat
 {
 	const struct pm_destination *to = &request->destination;
 
-	if (!pm_protocol_of(request->protocol) || request->mode > PM_MIGRATE_SYNC || (request->flags & ~(uint32_t)PM_MIGRATE_TOUCH) || to->kind > PM_DEST_GIVEN ||
+	if (!pm_protocol_of(request->protocol) || request->mode > PM_MIGRATE_SYNC || (request->flags & ~(uint32_t)(PM_MIGRATE_TOUCH | PM_MIGRATE_SPLIT)) || to->kind > PM_DEST_GIVEN ||
 	    (to->kind == PM_DEST_GIVEN && !to->frames) || (to->kind == PM_DEST_ZONE && to->value >= m->nr_zones) || (request->n && !request->pfns))
 		return PM_ERR_INVAL;
 	return PM_OK;

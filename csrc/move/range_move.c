@@ -5,6 +5,7 @@
 
 #include "phys/buddy.h"
 #include "phys/pcp.h"
+#include "virt/owner.h"
 
 /// Blocks that move in one go.
 enum { PM_RANGE_BATCH = PM_BATCH_FRAMES };
@@ -60,22 +61,33 @@ static bool collect(const struct pm_range_seen *seen, void *arg)
 	return batch->nr < PM_RANGE_BATCH && batch->nr_fixed < PM_RANGE_BATCH;
 }
 
+bool pm_range_reserve(struct pm_host *host, void **array, size_t size, size_t n, size_t more, size_t *room)
+{
+	size_t wanted = *room ? 2 * *room : 64;
+	void *larger;
+
+	if (n + more <= *room)
+		return true;
+	while (wanted < n + more)
+		wanted *= 2;
+	larger = pm_host_zalloc(host, wanted * size);
+	if (!larger)
+		return false;
+	if (n)
+		memcpy(larger, *array, n * size);
+	pm_host_free(host, *array);
+	*array = larger;
+	*room = wanted;
+	return true;
+}
+
+/// Whatever one batch does can be remembered.
 static bool reserve_moves(struct pm_host *host, struct pm_range_op *op)
 {
-	size_t room = op->room_moves ? 2 * op->room_moves : 2 * PM_RANGE_BATCH;
-	struct pm_range_moved *more;
-
-	if ((op->request.flags & PM_RANGE_KEEP_MOVES) || op->nr_moves + PM_RANGE_BATCH <= op->room_moves)
+	if (op->request.flags & PM_RANGE_KEEP_MOVES)
 		return true;
-	more = pm_host_zalloc(host, room * sizeof(*more));
-	if (!more)
-		return false;
-	if (op->nr_moves)
-		memcpy(more, op->moves, op->nr_moves * sizeof(*more));
-	pm_host_free(host, op->moves);
-	op->moves = more;
-	op->room_moves = room;
-	return true;
+	return pm_range_reserve(host, (void **)&op->moves, sizeof(*op->moves), op->nr_moves, PM_RANGE_BATCH, &op->room_moves) &&
+	       pm_range_reserve(host, (void **)&op->splits, sizeof(*op->splits), op->nr_splits, PM_RANGE_BATCH, &op->room_splits);
 }
 
 /// What does not move at all: notes it. PM_ERR_BUSY: for good.
@@ -97,6 +109,14 @@ static enum pm_status note_fixed(struct pm_machine *m, struct batch *batch)
 	return status;
 }
 
+/// Was a block of several frames split for want of room, whose first frame is here?
+static bool was_split(const struct pm_machine *m, uint32_t pfn)
+{
+	uint32_t word = pm_frame_word(pm_frame_of(m, pm_pfn(pfn)));
+
+	return pm_word_kind(word) == PM_FRAME_OWNED && pm_word_order(word) == 0 && pm_page_test(pm_page_of(m, pm_pfn(pfn)), PM_PG_MOVABLE_OPS);
+}
+
 static enum pm_status note_results(struct pm_machine *m, struct batch *batch, const struct pm_migrate_result *results, const uint32_t *frames)
 {
 	struct pm_range_op *op = batch->op;
@@ -104,19 +124,30 @@ static enum pm_status note_results(struct pm_machine *m, struct batch *batch, co
 	uint32_t i;
 
 	for (i = 0; i < batch->nr && !status; i++) {
-		if (results[i].to != UINT64_MAX) {
-			op->moved += frames[i];
-			op->moved_now += frames[i];
+		bool moved = results[i].to != UINT64_MAX;
+		uint32_t nr = frames[i];
+
+		if (nr > 1 && was_split(m, (uint32_t)(moved ? results[i].to : batch->pfns[i]))) {
+			/* The other parts have their turn in the next pass. */
+			if (!(op->request.flags & PM_RANGE_KEEP_MOVES))
+				op->splits[op->nr_splits++] = (struct pm_range_split){ (uint32_t)batch->pfns[i], (uint32_t)__builtin_ctz(nr) };
+			op->in_the_way += nr - 1;
+			op->moved_now++;
+			nr = 1;
+		}
+		if (moved) {
+			op->moved += nr;
+			op->moved_now += nr;
 			if (!(op->request.flags & PM_RANGE_KEEP_MOVES))
 				op->moves[op->nr_moves++] = (struct pm_range_moved){ (uint32_t)batch->pfns[i], (uint32_t)results[i].to };
 			continue;
 		}
 		if (results[i].reason == PM_WHY_FREED)
 			continue;
-		op->in_the_way += frames[i];
+		op->in_the_way += nr;
 		op->no_memory |= results[i].reason == PM_WHY_NO_MEMORY;
 		if (results[i].reason != PM_WHY_CANCELLED)
-			status = pm_range_note(m, op, (uint32_t)batch->pfns[i], frames[i], results[i].reason);
+			status = pm_range_note(m, op, (uint32_t)batch->pfns[i], nr, results[i].reason);
 	}
 	return status;
 }
@@ -124,7 +155,7 @@ static enum pm_status note_results(struct pm_machine *m, struct batch *batch, co
 static enum pm_status move_away(struct pm_range_run *run, struct batch *batch, struct pm_migrate_result *results)
 {
 	struct pm_range_op *op = run->op;
-	struct pm_migrate_request request = { .pfns = batch->pfns, .n = batch->nr, .mode = op->request.mode, .protocol = op->request.protocol };
+	struct pm_migrate_request request = { .pfns = batch->pfns, .n = batch->nr, .mode = op->request.mode, .protocol = op->request.protocol, .flags = PM_MIGRATE_SPLIT };
 	struct pm_machine *m = run->call->m;
 	uint32_t frames[PM_RANGE_BATCH], i;
 	enum pm_status status, noted;
@@ -280,6 +311,13 @@ enum pm_status pm_range_put_back(struct pm_range_run *run)
 		}
 		if (!status && op->nr_moves && op->rounds < PM_RANGE_ROUNDS && pm_range_spent(run, PM_RANGE_BATCH * PM_RANGE_MOVE_COST))
 			status = PM_ERR_INTR;
+	}
+	/* Those whose parts are all back in their places are whole again. */
+	while (status != PM_ERR_INTR && op->nr_splits) {
+		const struct pm_range_split *split = &op->splits[--op->nr_splits];
+		enum pm_status joined = pm_owner_join(run->call, pm_pfn(split->pfn), split->order);
+
+		(void)joined;
 	}
 	pm_host_free(host, results);
 	pm_host_free(host, pfns);

@@ -208,4 +208,5 @@ void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret)
 	ret->flushes = atomic_load_explicit(&move->flushes, memory_order_relaxed);
 	ret->swap_slots = atomic_load_explicit(&move->swap_slots, memory_order_relaxed);
 	ret->writeouts = atomic_load_explicit(&move->writeouts, memory_order_relaxed);
+	ret->splits = atomic_load_explicit(&move->splits, memory_order_relaxed);
 }

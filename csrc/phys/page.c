@@ -60,6 +60,17 @@ void pm_page_own(struct pm_machine *m, struct pm_pfn pfn)
 	note_owner(pfn, pm_word_order(word), true);
 }
 
+void pm_page_forget(struct pm_machine *m, struct pm_pfn pfn)
+{
+	struct pm_page *page = pm_page_of(m, pfn);
+
+	/* Relaxed: nobody looks at it any more. */
+	atomic_store_explicit(&page->counts, 0, memory_order_relaxed);
+	atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
+	pm_page_set_mapping(page, 0);
+	pm_frame_set_word(pm_frame_of(m, pfn), 0);
+}
+
 void pm_page_unown(struct pm_machine *m, struct pm_pfn pfn)
 {
 	struct pm_frame *frame = pm_frame_of(m, pfn);

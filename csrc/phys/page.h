@@ -180,6 +180,9 @@ void pm_page_own(struct pm_machine *m, struct pm_pfn pfn);
 /// An owned block without references, flags or links is one that pm_alloc() has given, again.
 void pm_page_unown(struct pm_machine *m, struct pm_pfn pfn);
 
+/// An owned frame becomes part of the block before it, which is its owner's too: nothing is left of it as a block of its own.
+void pm_page_forget(struct pm_machine *m, struct pm_pfn pfn);
+
 /// Gives an owned block without references, flags or links back to the allocator.
 void pm_page_disown(struct pm_machine *m, uint32_t cpu, struct pm_pfn pfn);
 /// The same for n blocks of order 0. The array is used up.

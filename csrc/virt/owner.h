@@ -14,11 +14,19 @@ struct pm_owner {
 	uint32_t *frames;     ///< (W) by number: the frame; a free number: PM_OWNER_FREE | the next free one
 	uint32_t free_head;   ///< (W) PM_NIL_PFN: none
 	uint64_t *used;	      ///< (W) one bit a number: is it in use
+	uint32_t *next;	      ///< (W) by number: of a block that was split, the number of the next part; PM_NIL_PFN: it is the last
+	uint64_t *part;	      ///< (W) one bit a number: it is a part other than the first, and no caller's
 };
 
 /// A movable-ops block's owner moves it: contents, and its place in the owner's list. `to` is a fresh owned block of the same order; on success its reference is the
 /// owner's, and `from` is freed. PM_ERR_AGAIN: the owner is busy, or the block is not its any more; PM_ERR_BUSY: not movable.
 enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to);
+
+/// A movable-ops block of more than one frame becomes as many blocks of one frame, which can move apart; for callers it stays one block, with the number of the first.
+/// PM_ERR_AGAIN as above; PM_ERR_BUSY: not movable, or one frame; PM_ERR_NOMEM.
+enum pm_status pm_owner_split(struct pm_call *call, struct pm_pfn pfn);
+/// Undoes that, if all 2^order parts lie in order from `pfn` on. Otherwise PM_ERR_AGAIN, and nothing is done.
+enum pm_status pm_owner_join(struct pm_call *call, struct pm_pfn pfn, unsigned int order);
 
 /// Gives back all blocks of all owners (the machine is going).
 void pm_owner_end_all(struct pm_call *call);
