@@ -185,6 +185,7 @@ class MigrateCounters:
         flushes: TLB flushes.
         swap_slots: Taken by the swap-cache protocol.
         writeouts: Pages that a filesystem wrote out so that they could move.
+        splits: Blocks split because no destination was large enough.
     """
 
     moved: dict[str, int]
@@ -193,6 +194,7 @@ class MigrateCounters:
     flushes: int
     swap_slots: int
     writeouts: int
+    splits: int
 
 
 def counters(machine: Machine) -> MigrateCounters:
@@ -206,6 +208,7 @@ def counters(machine: Machine) -> MigrateCounters:
         flushes=int(raw.flushes),
         swap_slots=int(raw.swap_slots),
         writeouts=int(raw.writeouts),
+        splits=int(raw.splits),
     )
 
 
@@ -217,6 +220,7 @@ def migrate(
     mode: Mode = "sync",
     destination: Destination | None = None,
     touch: bool = False,
+    split: bool = False,
 ) -> MigrationResult:
     """Moves frames, in batches of at most 512 with one TLB flush each, retried as in Linux 6.x.
 
@@ -229,6 +233,8 @@ def migrate(
         mode: ``"async"`` never sleeps, ``"sync-light"`` sleeps for locks, ``"sync"`` for writeback too.
         destination: Where to; None: wherever the allocator puts a movable page.
         touch: With ``swap-cache``: map pages again at once where they were mapped, instead of at the next fault.
+        split: A movable-ops block that finds no destination of its order is split by its owner; its first frame moves,
+            the others are blocks of their own then, to be asked for.
 
     Returns:
         A result for each frame, in their order.
@@ -253,7 +259,7 @@ def migrate(
         picked = to if to.frames is None else Destination(frames=tuple(as_u64(to.frames)[left]))
         alive = picked.fill(raw.destination, some.size)
         raw.pfns, raw.n, raw.mode, raw.protocol = pointer, some.size, how, number
-        raw.flags = lib.PM_MIGRATE_TOUCH if touch else 0
+        raw.flags = (lib.PM_MIGRATE_TOUCH if touch else 0) | (lib.PM_MIGRATE_SPLIT if split else 0)
         results, moved = _new("struct pm_migrate_result[]", max(1, some.size)), _new("size_t *")
         try:
             done = lib.pm_migrate(where._handle, where._this_cpu(), raw, results, moved)

@@ -16,6 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from pymigrate._arrays import u64_pointer
 from pymigrate._core import ffi, lib
 from pymigrate._named import Closeable, machine_of
 from pymigrate.gfp import Gfp
@@ -106,6 +110,20 @@ class Owner(Closeable):
         out = _new("uint64_t *")
         self._wait(lib.pm_owner_frame, number, out, context={"number": number})
         return int(out[0])
+
+    def frames(self, number: int) -> npt.NDArray[np.uint64]:
+        """All frames of a block, in order: once it was split, because no piece was large enough, they may lie apart.
+
+        Raises:
+            FrameError: No block has that number.
+        """
+        found, room = _new("size_t *"), 1
+        while True:
+            frames = np.zeros(room, dtype=np.uint64)
+            self._wait(lib.pm_owner_frames, number, room, u64_pointer(frames, True), found, context={"number": number})
+            if found[0] <= room:
+                return frames[: found[0]]
+            room = int(found[0])
 
     def _wait(self, function: Any, *args: Any, context: dict[str, Any] | None = None) -> None:
         machine = self._machine
