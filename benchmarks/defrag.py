@@ -10,7 +10,8 @@ Times are CPU time of the compacting thread. Blocks are of 2 MiB (order 9).
   minutes). Seconds to compact, and how much more than memory they grow.
 - success: memory filled one frame at a time by the page cache (0, 1, 5 % of the requests unmovable, grouped by the
   allocator as in the kernel), freed at random until it is 50 to 95 % full; then blocks are asked for until free memory
-  is down to the MIN mark, with the strategy's help where there is none. The share that was had.
+  is down to the MIN mark, with the strategy's help where there is none. The share that was had. ``--scattered``: the
+  unmovable frames lie anywhere, as without grouping by mobility.
 """
 
 from __future__ import annotations
@@ -119,23 +120,25 @@ def measure_sizes(driver: Driver, names: dict[str, int], sizes: tuple[int, ...])
     table("Without contents, a hole at every other page", ["", "seconds", "blocks", "moved", "scanned"], rows)
 
 
-def measure_success(driver: Driver, names: dict[str, int], rounds: int, mib: int) -> Rates:
+def measure_success(driver: Driver, names: dict[str, int], rounds: int, mib: int, scattered: bool) -> Rates:
     """Prints how many of the blocks that free memory could make were had."""
     rates: Rates = {}
     for full in FULL:
         for unmovable in UNMOVABLE:
             for name, number in {NONE: -1, **names}.items():
                 found = [
-                    driver.numbers(f"success {number} {full * 10} {unmovable * 10} {mib} {seed}")
+                    driver.numbers(f"success {number} {full * 10} {unmovable * 10} {mib} {seed} {int(scattered)}")
                     for seed in range(rounds)
                 ]
                 rates[name, full, unmovable] = sum(had for _, had, _ in found) / max(1, sum(n for n, _, _ in found))
-                figure(f"success.{name}.{full}.{unmovable}", rates[name, full, unmovable], "share")
+                prefix = "success.scattered" if scattered else "success"
+                figure(f"{prefix}.{name}.{full}.{unmovable}", rates[name, full, unmovable], "share")
     rows: list[Row] = [
         [name, *(rates[name, full, unmovable] for full in FULL for unmovable in UNMOVABLE)] for name in (NONE, *names)
     ]
     columns = ["full / unmovable, %", *(f"{full}/{unmovable}" for full in FULL for unmovable in UNMOVABLE)]
-    table(f"Share of 2 MiB blocks that were had, {mib} MiB", columns, rows)
+    how = "scattered over it" if scattered else "kept together by the allocator"
+    table(f"Share of 2 MiB blocks that were had, {mib} MiB, unmovable frames {how}", columns, rows)
     return rates
 
 
@@ -162,9 +165,14 @@ def plot(rates: Rates, path: str) -> None:
 @click.option("--tib", is_flag=True, help="Compact 1,024 GiB too: 11 GiB of memory and minutes.")
 @click.option("--plot", "plot_file", metavar="FILE", help="Draw the success rates (.png, .svg, .pdf).")
 @click.option(
+    "--scattered",
+    is_flag=True,
+    help="The unmovable requests of the part success look like movable ones: no block type keeps them together.",
+)
+@click.option(
     "--only", type=click.Choice(["block", "size", "success"]), multiple=True, help="These parts alone. Default: all."
 )
-def main(quick: bool, tib: bool, plot_file: str | None, only: tuple[str, ...]) -> None:
+def main(quick: bool, tib: bool, plot_file: str | None, scattered: bool, only: tuple[str, ...]) -> None:
     """Compare the strategies with each other, with a copy, and with the host kernel's compaction."""
     if plot_file is not None and only and "success" not in only:
         raise click.UsageError("--plot draws the part success, which --only leaves out")
@@ -176,7 +184,7 @@ def main(quick: bool, tib: bool, plot_file: str | None, only: tuple[str, ...]) -
     if not only or "size" in only:
         measure_sizes(driver, names, (1, 4) if quick else (4, 64, 1024) if tib else (4, 64))
     if not only or "success" in only:
-        rates = measure_success(driver, names, 1 if quick else 3, 256 if quick else 1024)
+        rates = measure_success(driver, names, 1 if quick else 3, 256 if quick else 1024, scattered)
         if plot_file is not None:
             plot(rates, plot_file)
     driver.close()

@@ -128,7 +128,8 @@ struct use {
 };
 
 /// Fills memory one frame at a time, `unmovable` in 1,000 by a slab-like owner, the rest by the page cache; then frees random ones until `full` in 1,000 are used.
-static void fill_at_random(struct pm_machine *m, uint64_t frames, uint64_t full, uint64_t unmovable, uint64_t *random)
+/// Scattered: the owner's requests look like movable ones, so the allocator does not keep them apart.
+static void fill_at_random(struct pm_machine *m, uint64_t frames, uint64_t full, uint64_t unmovable, bool scattered, uint64_t *random)
 {
 	struct use *uses = malloc(frames * sizeof(*uses));
 	struct pm_file_options file_options = { .fs = PM_FS_COMMON, .size = frames * PAGE };
@@ -150,7 +151,7 @@ static void fill_at_random(struct pm_machine *m, uint64_t frames, uint64_t full,
 		uses[n].unmovable = draw(random) % 1000 < unmovable;
 		uses[n].number = page;
 		if (uses[n].unmovable) {
-			must(pm_owner_alloc(m, 0, owner, 0, PM_GFP_KERNEL, &number));
+			must(pm_owner_alloc(m, 0, owner, 0, scattered ? PM_GFP_HIGHUSER_MOVABLE : PM_GFP_KERNEL, &number));
 			uses[n].number = number;
 		} else {
 			must(pm_file_read(m, 0, file, page++ * PAGE, NULL, PAGE, &done));
@@ -169,16 +170,16 @@ static void fill_at_random(struct pm_machine *m, uint64_t frames, uint64_t full,
 	free(uses);
 }
 
-/// success STRATEGY FULL UNMOVABLE MIB SEED: asks for blocks of 2 MiB until free memory is down to the MIN mark, with the strategy's help where there is none; FULL and UNMOVABLE in
+/// success STRATEGY FULL UNMOVABLE MIB SEED SCATTERED: asks for blocks of 2 MiB until free memory is down to the MIN mark, with the strategy's help where there is none; FULL and UNMOVABLE in
 /// 1,000. How many there could be, how many were had, and pages moved.
-static void run_success(int strategy, uint64_t full, uint64_t unmovable, uint64_t mib, uint64_t seed)
+static void run_success(int strategy, uint64_t full, uint64_t unmovable, uint64_t mib, uint64_t seed, bool scattered)
 {
 	uint64_t frames = mib << (20 - PM_PAGE_SHIFT), random = 88172645463325252u + seed * 7919, moved = 0, pfn;
 	struct pm_machine *m = open_machine(frames, PM_CONTENTS_NONE);
 	uint64_t wanted, had = 0, failed = 0, i;
 	struct pm_zone_info zone;
 
-	fill_at_random(m, frames, full, unmovable, &random);
+	fill_at_random(m, frames, full, unmovable, scattered, &random);
 	must(pm_zone_info(m, 0, &zone));
 	wanted = zone.nr_free > zone.wmark[0] ? (zone.nr_free - zone.wmark[0]) >> PM_PAGEBLOCK_ORDER : 0;
 	/* What fails several times in a row will fail from then on. */
@@ -210,9 +211,9 @@ int main(void)
 	char line[256], name[32];
 
 	while (fgets(line, sizeof(line), stdin)) {
-		long long a = 0, b = 0, c = 0, d = 0, e = 0;
+		long long a = 0, b = 0, c = 0, d = 0, e = 0, f = 0;
 
-		if (sscanf(line, "%31s %lld %lld %lld %lld %lld", name, &a, &b, &c, &d, &e) < 1)
+		if (sscanf(line, "%31s %lld %lld %lld %lld %lld %lld", name, &a, &b, &c, &d, &e, &f) < 1)
 			die("an empty request");
 		if (strcmp(name, "strategies") == 0)
 			run_strategies();
@@ -221,7 +222,7 @@ int main(void)
 		else if (strcmp(name, "size") == 0)
 			run_size((int)a, (uint64_t)b);
 		else if (strcmp(name, "success") == 0)
-			run_success((int)a, (uint64_t)b, (uint64_t)c, (uint64_t)d, (uint64_t)e);
+			run_success((int)a, (uint64_t)b, (uint64_t)c, (uint64_t)d, (uint64_t)e, f != 0);
 		else if (strcmp(name, "kernel") == 0)
 			run_kernel((uint64_t)a);
 		else

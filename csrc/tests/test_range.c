@@ -494,6 +494,7 @@ static void bad_requests_are_refused(void)
 	REFUSED(search, kind = PM_RANGE_OFFLINE, PM_ERR_INVAL);
 	bad = range_request(PM_RANGE_OFFLINE, 0, PB - 1);
 	CHECK_EQ(pm_range_begin(s.m, &bad, &range), PM_ERR_INVAL);
+	CHECK_EQ(pm_exercise(s.m, 0, PM_NR_EXERCISES, 1), PM_ERR_INVAL);
 	CHECK_EQ(pm_range_run(s.m, 0, 12345, &info), PM_ERR_HANDLE);
 	CHECK_EQ(pm_range_cancel(s.m, 12345), PM_ERR_HANDLE);
 	CHECK_EQ(pm_range_online(s.m, 0, PB), PM_ERR_STATE);
