@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Owner", "OwnerKind"]
 
-OwnerKind = Literal["unmovable", "movable-ops"]
-_KINDS = {"unmovable": lib.PM_OWNER_UNMOVABLE, "movable-ops": lib.PM_OWNER_MOVABLE_OPS}
-_DEFAULT_GFP = {"unmovable": int(Gfp.KERNEL), "movable-ops": int(Gfp.HIGHUSER_MOVABLE)}
+OwnerKind = Literal["unmovable", "movable-ops", "folios"]
+_KINDS = {"unmovable": lib.PM_OWNER_UNMOVABLE, "movable-ops": lib.PM_OWNER_MOVABLE_OPS, "folios": lib.PM_OWNER_FOLIOS}
+_DEFAULT_GFP = {
+    "unmovable": int(Gfp.KERNEL),
+    "movable-ops": int(Gfp.HIGHUSER_MOVABLE),
+    "folios": int(Gfp.HIGHUSER_MOVABLE),
+}
 _new = ffi.new
 
 
@@ -38,7 +42,9 @@ class Owner(Closeable):
     Args:
         machine: Made with ``memory=MemoryOptions(…)``.
         kind: ``"unmovable"``: slab-like, nobody can move its blocks. ``"movable-ops"``: balloon-like, it moves its
-            blocks itself when asked.
+            blocks itself when asked. ``"folios"``: page-cache-like, the same, and compaction may split a block that
+            finds no room as a whole; the block's number is that of its first frame then, and the other frames go with
+            the owner.
 
     Raises:
         StateError: The machine has no owners of frames.

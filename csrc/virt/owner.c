@@ -50,16 +50,18 @@ static bool is_used(const struct pm_owner *owner, uint32_t number)
 	return number < owner->nr && (owner->used[number / 64] >> (number % 64) & 1);
 }
 
-/// Room for one more number.
-static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
+/// Room for so many numbers beside those that were given out so far, whether or not some of these are free again.
+static bool reserve_numbers(struct pm_call *call, struct pm_owner *owner, uint32_t nr)
 {
 	struct pm_host *host = &call->m->host;
 	uint32_t room = owner->room ? 2 * owner->room : 64;
 	uint32_t *frames;
 	uint64_t *used;
 
-	if (owner->free_head != PM_NIL_PFN || owner->nr < owner->room)
+	if (owner->nr + nr <= owner->room)
 		return true;
+	while (room < owner->nr + nr)
+		room *= 2;
 	frames = pm_host_zalloc(host, room * sizeof(*frames));
 	used = pm_host_zalloc(host, room / 8);
 	if (!frames || !used) {
@@ -79,6 +81,12 @@ static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
 	return true;
 }
 
+/// Room for one more.
+static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
+{
+	return owner->free_head != PM_NIL_PFN || reserve_numbers(call, owner, 1);
+}
+
 /// There is room.
 static uint32_t take_number(struct pm_owner *owner, struct pm_pfn pfn)
 {
@@ -93,13 +101,19 @@ static uint32_t take_number(struct pm_owner *owner, struct pm_pfn pfn)
 	return number;
 }
 
+/// Can its blocks move at all?
+static bool movable(const struct pm_owner *owner)
+{
+	return owner->kind == PM_OWNER_MOVABLE_OPS || owner->kind == PM_OWNER_FOLIOS;
+}
+
 static void mark_frame(struct pm_machine *m, const struct pm_owner *owner, struct pm_pfn pfn, uint32_t number)
 {
 	struct pm_page *page = pm_page_of(m, pfn);
 
 	pm_page_set_mapping(page, owner->pooled.index);
 	pm_page_set_tag(m, pfn, number);
-	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (owner->kind == PM_OWNER_MOVABLE_OPS ? PM_PG_MOVABLE_OPS : 0));
+	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (movable(owner) ? PM_PG_MOVABLE_OPS : 0));
 }
 
 static void free_block(struct pm_call *call, struct pm_pfn pfn)
@@ -114,7 +128,7 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 	struct pm_owner *owner;
 	enum pm_status status;
 
-	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS)
+	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS && kind != PM_OWNER_FOLIOS)
 		return PM_ERR_INVAL;
 	status = pm_call_begin(m, 0, &call);
 	if (status)
@@ -267,10 +281,54 @@ enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct
 		return PM_ERR_AGAIN;
 	status = PM_ERR_AGAIN;
 	/* What the frame said before the lock was taken may be old. */
-	if (owner->kind == PM_OWNER_MOVABLE_OPS && is_used(owner, number) && owner->frames[number] == from.v) {
+	if (movable(owner) && is_used(owner, number) && owner->frames[number] == from.v) {
 		replace(call, owner, number, from, to);
 		status = PM_OK;
 	}
+	pm_rwsem_write_unlock(call->waits, &owner->lock);
+	return status;
+}
+
+/// With the owner held for writing, and numbers for all but the first frame.
+static void split(struct pm_call *call, struct pm_owner *owner, struct pm_pfn pfn, unsigned int order)
+{
+	struct pm_machine *m = call->m;
+	unsigned int type = pm_word_migratetype(pm_frame_word(pm_frame_of(m, pfn)));
+	uint32_t i;
+
+	/* Last to first: as long as the head says that all of it is its own, nobody looks at what is behind it. */
+	for (i = (1u << order) - 1; i > 0; i--) {
+		struct pm_pfn part = pm_pfn_add(pfn, i);
+
+		pm_frame_set_word(pm_frame_of(m, part), pm_word(PM_FRAME_USED, type, 0));
+		pm_page_own(m, part);
+		mark_frame(m, owner, part, take_number(owner, part));
+	}
+	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_OWNED, type, 0));
+}
+
+enum pm_status pm_owner_split(struct pm_call *call, struct pm_pfn pfn) PM_NO_TSA
+{
+	struct pm_machine *m = call->m;
+	uint32_t index = pm_page_mapping(pm_page_of(m, pfn)), number = pm_page_tag(m, pfn);
+	struct pm_owner *owner;
+	enum pm_status status;
+
+	if (!index || !pm_page_test(pm_page_of(m, pfn), PM_PG_MOVABLE_OPS))
+		return PM_ERR_BUSY;
+	owner = pm_pool_at(&m->virt->owners, index);
+	status = pm_rwsem_write(call, &owner->lock);
+	if (status)
+		return status;
+	/* What the frame said before the lock was taken may be old. */
+	if (!is_used(owner, number) || owner->frames[number] != pfn.v || pm_page_refs(pm_page_of(m, pfn)) != 1)
+		status = PM_ERR_AGAIN;
+	else if (owner->kind != PM_OWNER_FOLIOS || pm_page_order(m, pfn) == 0)
+		status = PM_ERR_BUSY;
+	else if (!reserve_numbers(call, owner, (1u << pm_page_order(m, pfn)) - 1))
+		status = PM_ERR_NOMEM;
+	if (!status)
+		split(call, owner, pfn, pm_page_order(m, pfn));
 	pm_rwsem_write_unlock(call->waits, &owner->lock);
 	return status;
 }
@@ -287,7 +345,7 @@ enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	status = begin(m, cpu, handle, true, &call, &owner);
 	if (status)
 		return status;
-	if (owner->kind != PM_OWNER_MOVABLE_OPS)
+	if (!movable(owner))
 		status = PM_ERR_ACCESS;
 	else if (!is_used(owner, number))
 		status = PM_ERR_RANGE;

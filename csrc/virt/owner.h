@@ -20,6 +20,10 @@ struct pm_owner {
 /// owner's, and `from` is freed. PM_ERR_AGAIN: the owner is busy, or the block is not its any more; PM_ERR_BUSY: not movable.
 enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to);
 
+/// Splits a block of an owner of kind FOLIOS into frames, each with a number of its own. PM_ERR_BUSY: it cannot be split; PM_ERR_AGAIN: the owner is busy, or the block is not
+/// its any more, or somebody refers to it; PM_ERR_NOMEM.
+enum pm_status pm_owner_split(struct pm_call *call, struct pm_pfn pfn);
+
 /// Gives back all blocks of all owners (the machine is going).
 void pm_owner_end_all(struct pm_call *call);
 
