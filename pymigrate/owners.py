@@ -16,12 +16,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from pymigrate._arrays import u64_pointer
 from pymigrate._core import ffi, lib
 from pymigrate._named import Closeable, machine_of
 from pymigrate.gfp import Gfp
 from pymigrate.memory import choose
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from pymigrate.machine import Machine
 
 __all__ = ["Owner", "OwnerKind"]
@@ -85,6 +90,8 @@ class Owner(Closeable):
     def move(self, number: int, gfp: int | None = None) -> int:
         """Moves a block, contents and all, to a frame that the allocator chooses as for a new one.
 
+        A block that was split is whole afterwards.
+
         Returns:
             The new frame.
 
@@ -106,6 +113,20 @@ class Owner(Closeable):
         out = _new("uint64_t *")
         self._wait(lib.pm_owner_frame, number, out, context={"number": number})
         return int(out[0])
+
+    def frames(self, number: int) -> npt.NDArray[np.uint64]:
+        """Where each frame of a block is, in order: those of a block that migration has split may lie apart.
+
+        Returns:
+            uint64 [2^order].
+
+        Raises:
+            FrameError: No block has that number.
+        """
+        room = 1 << lib.PM_MAX_ORDER
+        found, n = np.empty(room, dtype=np.uint64), _new("size_t *")
+        self._wait(lib.pm_owner_frames, number, room, u64_pointer(found, True), n, context={"number": number})
+        return found[: n[0]].copy()
 
     def _wait(self, function: Any, *args: Any, context: dict[str, Any] | None = None) -> None:
         machine = self._machine

@@ -55,6 +55,7 @@ static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
 {
 	struct pm_host *host = &call->m->host;
 	uint32_t room = owner->room ? 2 * owner->room : 64;
+	struct pm_owner_parts **parts = NULL;
 	uint32_t *frames;
 	uint64_t *used;
 
@@ -62,7 +63,10 @@ static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
 		return true;
 	frames = pm_host_zalloc(host, room * sizeof(*frames));
 	used = pm_host_zalloc(host, room / 8);
-	if (!frames || !used) {
+	if (owner->parts)
+		parts = pm_host_zalloc(host, room * sizeof(struct pm_owner_parts *));
+	if (!frames || !used || (owner->parts && !parts)) {
+		pm_host_free(host, parts);
 		pm_host_free(host, frames);
 		pm_host_free(host, used);
 		return false;
@@ -70,7 +74,11 @@ static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
 	if (owner->nr) {
 		memcpy(frames, owner->frames, owner->nr * sizeof(*frames));
 		memcpy(used, owner->used, (owner->nr + 7) / 8);
+		if (parts)
+			memcpy(parts, owner->parts, owner->nr * sizeof(struct pm_owner_parts *));
 	}
+	pm_host_free(host, owner->parts);
+	owner->parts = parts;
 	pm_host_free(host, owner->frames);
 	pm_host_free(host, owner->used);
 	owner->frames = frames;
@@ -102,7 +110,7 @@ static void mark_frame(struct pm_machine *m, const struct pm_owner *owner, struc
 	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (owner->kind == PM_OWNER_MOVABLE_OPS ? PM_PG_MOVABLE_OPS : 0));
 }
 
-static void free_block(struct pm_call *call, struct pm_pfn pfn)
+void pm_owner_free_block(struct pm_call *call, struct pm_pfn pfn)
 {
 	(void)pm_page_clear(pm_page_of(call->m, pfn), PM_PG_OWNER | PM_PG_MOVABLE_OPS);
 	pm_page_put(call, pfn);
@@ -128,6 +136,7 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 		owner->nr = owner->room = 0;
 		owner->frames = NULL;
 		owner->used = NULL;
+		owner->parts = NULL;
 		owner->free_head = PM_NIL_PFN;
 		owner->handle = pm_pool_publish(&m->virt->owners, owner);
 		*ret = owner->handle;
@@ -138,6 +147,14 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 	return status;
 }
 
+static void free_number(struct pm_call *call, struct pm_owner *owner, uint32_t number)
+{
+	if (pm_owner_parts_of(owner, number))
+		pm_owner_free_parts(call, owner, number);
+	else
+		pm_owner_free_block(call, pm_pfn(owner->frames[number]));
+}
+
 /// Frees all blocks and tables of an owner whose handle is gone, and the owner.
 static void end_owner(struct pm_call *call, struct pm_owner *owner)
 {
@@ -145,7 +162,9 @@ static void end_owner(struct pm_call *call, struct pm_owner *owner)
 
 	for (number = 0; number < owner->nr; number++)
 		if (is_used(owner, number))
-			free_block(call, pm_pfn(owner->frames[number]));
+			free_number(call, owner, number);
+	pm_host_free(&call->m->host, owner->parts);
+	owner->parts = NULL;
 	pm_host_free(&call->m->host, owner->frames);
 	pm_host_free(&call->m->host, owner->used);
 	owner->frames = NULL;
@@ -229,7 +248,7 @@ enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	if (status)
 		return status;
 	if (is_used(owner, number)) {
-		free_block(&call, pm_pfn(owner->frames[number]));
+		free_number(&call, owner, number);
 		owner->used[number / 64] &= ~((uint64_t)1 << (number % 64));
 		owner->frames[number] = owner->free_head;
 		owner->free_head = number;
@@ -240,45 +259,77 @@ enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	return status;
 }
 
-/// With the owner held for writing.
-static void replace(struct pm_call *call, struct pm_owner *owner, uint32_t number, struct pm_pfn from, struct pm_pfn to)
+/// With the owner held for writing. `at` says where the frame is, of the owner's numbers or of the parts of one.
+static void replace(struct pm_call *call, struct pm_owner *owner, uint32_t number, uint32_t *at, struct pm_pfn to)
 {
+	struct pm_pfn from = pm_pfn(*at);
 	struct pm_machine *m = call->m;
 
 	if (pm_has_contents(m))
 		memcpy(pm_frame_bytes(m, to), pm_frame_bytes(m, from), (size_t)PM_PAGE_SIZE << pm_page_order(m, from));
 	mark_frame(m, owner, to, number);
-	owner->frames[number] = to.v;
-	free_block(call, from);
+	*at = to.v;
+	/* A split block is where its first frame is. */
+	if (pm_owner_parts_of(owner, number))
+		owner->frames[number] = pm_owner_parts_of(owner, number)->frame[0];
+	pm_owner_free_block(call, from);
 }
 
-enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to) PM_NO_TSA
+/// Where the number says that this frame is; NULL: it is not.
+static uint32_t *place_of(struct pm_owner *owner, uint32_t number, struct pm_pfn pfn)
+{
+	struct pm_owner_parts *parts;
+	uint32_t i;
+
+	if (owner->kind != PM_OWNER_MOVABLE_OPS || !is_used(owner, number))
+		return NULL;
+	parts = pm_owner_parts_of(owner, number);
+	if (!parts)
+		return owner->frames[number] == pfn.v ? &owner->frames[number] : NULL;
+	for (i = 0; i < 1u << parts->order; i++)
+		if (parts->frame[i] == pfn.v)
+			return &parts->frame[i];
+	return NULL;
+}
+
+enum pm_status pm_owner_hold(struct pm_call *call, struct pm_pfn from, struct pm_owner **ret, uint32_t **ret_at) PM_NO_TSA
 {
 	struct pm_machine *m = call->m;
 	uint32_t index = pm_page_mapping(pm_page_of(m, from)), number = pm_page_tag(m, from);
 	struct pm_owner *owner;
-	enum pm_status status = PM_ERR_AGAIN;
 
 	if (!index || !pm_page_test(pm_page_of(m, from), PM_PG_MOVABLE_OPS))
 		return PM_ERR_BUSY;
 	owner = pm_pool_at(&m->virt->owners, index);
-	status = pm_rwsem_write(call, &owner->lock);
-	if (status)
+	if (pm_rwsem_write(call, &owner->lock))
 		return PM_ERR_AGAIN;
-	status = PM_ERR_AGAIN;
 	/* What the frame said before the lock was taken may be old. */
-	if (owner->kind == PM_OWNER_MOVABLE_OPS && is_used(owner, number) && owner->frames[number] == from.v) {
-		replace(call, owner, number, from, to);
-		status = PM_OK;
-	}
+	*ret_at = place_of(owner, number, from);
+	*ret = owner;
+	if (*ret_at)
+		return PM_OK;
 	pm_rwsem_write_unlock(call->waits, &owner->lock);
-	return status;
+	return PM_ERR_AGAIN;
+}
+
+enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to) PM_NO_TSA
+{
+	struct pm_owner *owner;
+	uint32_t *at;
+	enum pm_status status = pm_owner_hold(call, from, &owner, &at);
+
+	if (status)
+		return status;
+	replace(call, owner, pm_page_tag(call->m, from), at, to);
+	pm_rwsem_write_unlock(call->waits, &owner->lock);
+	return PM_OK;
 }
 
 enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, uint32_t gfp, uint64_t *ret)
 {
 	struct pm_call call;
 	struct pm_owner *owner;
+	struct pm_owner_parts *parts = NULL;
 	enum pm_status status;
 	struct pm_pfn from, to;
 
@@ -292,11 +343,17 @@ enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	else if (!is_used(owner, number))
 		status = PM_ERR_RANGE;
 	if (!status) {
+		parts = pm_owner_parts_of(owner, number);
 		from = pm_pfn(owner->frames[number]);
-		status = pm_page_alloc(&call, pm_page_order(m, from), gfp, false, &to);
+		status = pm_page_alloc(&call, parts ? parts->order : pm_page_order(m, from), gfp, false, &to);
 	}
 	if (!status) {
-		replace(&call, owner, number, from, to);
+		if (parts) {
+			pm_owner_gather_parts(&call, owner, number, to);
+			mark_frame(m, owner, to, number);
+		} else {
+			replace(&call, owner, number, &owner->frames[number], to);
+		}
 		*ret = to.v;
 	}
 	end_write(&call, owner);
@@ -315,6 +372,29 @@ enum pm_status pm_owner_frame(struct pm_machine *m, uint32_t cpu, uint64_t handl
 		*ret = owner->frames[number];
 	else
 		status = PM_ERR_RANGE;
+	end_read(&call, owner);
+	return status;
+}
+
+enum pm_status pm_owner_frames(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, size_t room, uint64_t *ret_frames, size_t *ret)
+{
+	struct pm_call call;
+	struct pm_owner *owner;
+	enum pm_status status = begin(m, cpu, handle, false, &call, &owner);
+	size_t i;
+
+	if (status)
+		return status;
+	if (is_used(owner, number)) {
+		const struct pm_owner_parts *parts = pm_owner_parts_of(owner, number);
+		uint32_t head = owner->frames[number];
+
+		*ret = (size_t)1 << (parts ? parts->order : pm_page_order(m, pm_pfn(head)));
+		for (i = 0; i < *ret && i < room; i++)
+			ret_frames[i] = parts ? parts->frame[i] : head + i;
+	} else {
+		status = PM_ERR_RANGE;
+	}
 	end_read(&call, owner);
 	return status;
 }
