@@ -73,7 +73,7 @@ static inline void cr_lay(struct compact_rig *r, uint32_t large_order, enum cr_w
 	uint64_t pfn, step = (uint64_t)1 << large_order, i, got;
 
 	r->large_order = large_order;
-	REQUIRE(pm_owner_create(r->m, r->large_kind ? r->large_kind : PM_OWNER_MOVABLE_OPS, &r->owner) == PM_OK);
+	REQUIRE(pm_owner_create(r->m, r->large_kind ? r->large_kind : PM_OWNER_MOVABLE_WHOLE, &r->owner) == PM_OK);
 	/* All memory in blocks of the large order; those that are not wanted go. */
 	for (i = 0; i < r->nr_frames / step; i++)
 		REQUIRE(pm_owner_alloc(r->m, 0, r->owner, large_order, PM_GFP_HIGHUSER_MOVABLE | PM_GFP_MEMALLOC, &r->large[r->nr_large++]) == PM_OK);

@@ -141,7 +141,7 @@ static void *worker(void *arg)
 		held[i] = PM_NO_FRAME;
 	CHECK_EQ(pm_space_create(stage->m, &space), PM_OK);
 	CHECK_EQ(pm_map(stage->m, actor->number, space, &request, &addr), PM_OK);
-	CHECK_EQ(pm_owner_create(stage->m, actor->number % 2 ? PM_OWNER_FOLIOS : PM_OWNER_MOVABLE_OPS, &owner), PM_OK);
+	CHECK_EQ(pm_owner_create(stage->m, actor->number % 2 ? PM_OWNER_MOVABLE_OPS : PM_OWNER_MOVABLE_WHOLE, &owner), PM_OK);
 	pthread_barrier_wait(&stage->barrier);
 	for (i = 0; !atomic_load(&stage->stop); i++) {
 		use_memory(actor, space, addr, written);

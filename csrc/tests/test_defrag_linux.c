@@ -161,7 +161,7 @@ static void what_can_be_split_goes_in_pieces(void)
 	uint64_t pfn;
 
 	cr_open(&r, 16, NULL, PM_CONTENTS_PRIVATE, 0);
-	r.large_kind = PM_OWNER_FOLIOS;
+	r.large_kind = PM_OWNER_MOVABLE_OPS;
 	cr_lay(&r, TALL, large_without_room);
 	result = cr_compact(&r, &request);
 	CHECK_EQ(result.status, PM_COMPACTED_COMPLETE);
@@ -174,7 +174,7 @@ static void what_can_be_split_goes_in_pieces(void)
 	end(&r);
 	/* Where there is room for the whole, it stays whole. */
 	cr_open(&r, 16, NULL, PM_CONTENTS_PRIVATE, 0);
-	r.large_kind = PM_OWNER_FOLIOS;
+	r.large_kind = PM_OWNER_MOVABLE_OPS;
 	cr_lay(&r, TALL, large_with_room);
 	result = cr_compact(&r, &request);
 	CHECK_EQ(result.status, PM_COMPACTED_COMPLETE);

@@ -50,21 +50,23 @@ static bool is_used(const struct pm_owner *owner, uint32_t number)
 	return number < owner->nr && (owner->used[number / 64] >> (number % 64) & 1);
 }
 
-/// Room for so many numbers beside those that were given out so far, whether or not some of these are free again.
-static bool reserve_numbers(struct pm_call *call, struct pm_owner *owner, uint32_t nr)
+/// Room for one more number.
+static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
 {
 	struct pm_host *host = &call->m->host;
 	uint32_t room = owner->room ? 2 * owner->room : 64;
+	struct pm_owner_parts **parts = NULL;
 	uint32_t *frames;
 	uint64_t *used;
 
-	if (owner->nr + nr <= owner->room)
+	if (owner->free_head != PM_NIL_PFN || owner->nr < owner->room)
 		return true;
-	while (room < owner->nr + nr)
-		room *= 2;
 	frames = pm_host_zalloc(host, room * sizeof(*frames));
 	used = pm_host_zalloc(host, room / 8);
-	if (!frames || !used) {
+	if (owner->parts)
+		parts = pm_host_zalloc(host, room * sizeof(struct pm_owner_parts *));
+	if (!frames || !used || (owner->parts && !parts)) {
+		pm_host_free(host, parts);
 		pm_host_free(host, frames);
 		pm_host_free(host, used);
 		return false;
@@ -72,19 +74,17 @@ static bool reserve_numbers(struct pm_call *call, struct pm_owner *owner, uint32
 	if (owner->nr) {
 		memcpy(frames, owner->frames, owner->nr * sizeof(*frames));
 		memcpy(used, owner->used, (owner->nr + 7) / 8);
+		if (parts)
+			memcpy(parts, owner->parts, owner->nr * sizeof(struct pm_owner_parts *));
 	}
+	pm_host_free(host, owner->parts);
+	owner->parts = parts;
 	pm_host_free(host, owner->frames);
 	pm_host_free(host, owner->used);
 	owner->frames = frames;
 	owner->used = used;
 	owner->room = room;
 	return true;
-}
-
-/// Room for one more.
-static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
-{
-	return owner->free_head != PM_NIL_PFN || reserve_numbers(call, owner, 1);
 }
 
 /// There is room.
@@ -104,7 +104,7 @@ static uint32_t take_number(struct pm_owner *owner, struct pm_pfn pfn)
 /// Can its blocks move at all?
 static bool movable(const struct pm_owner *owner)
 {
-	return owner->kind == PM_OWNER_MOVABLE_OPS || owner->kind == PM_OWNER_FOLIOS;
+	return owner->kind == PM_OWNER_MOVABLE_OPS || owner->kind == PM_OWNER_MOVABLE_WHOLE;
 }
 
 static void mark_frame(struct pm_machine *m, const struct pm_owner *owner, struct pm_pfn pfn, uint32_t number)
@@ -116,7 +116,7 @@ static void mark_frame(struct pm_machine *m, const struct pm_owner *owner, struc
 	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (movable(owner) ? PM_PG_MOVABLE_OPS : 0));
 }
 
-static void free_block(struct pm_call *call, struct pm_pfn pfn)
+void pm_owner_free_block(struct pm_call *call, struct pm_pfn pfn)
 {
 	(void)pm_page_clear(pm_page_of(call->m, pfn), PM_PG_OWNER | PM_PG_MOVABLE_OPS);
 	pm_page_put(call, pfn);
@@ -128,7 +128,7 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 	struct pm_owner *owner;
 	enum pm_status status;
 
-	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS && kind != PM_OWNER_FOLIOS)
+	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS && kind != PM_OWNER_MOVABLE_WHOLE)
 		return PM_ERR_INVAL;
 	status = pm_call_begin(m, 0, &call);
 	if (status)
@@ -142,6 +142,7 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 		owner->nr = owner->room = 0;
 		owner->frames = NULL;
 		owner->used = NULL;
+		owner->parts = NULL;
 		owner->free_head = PM_NIL_PFN;
 		owner->handle = pm_pool_publish(&m->virt->owners, owner);
 		*ret = owner->handle;
@@ -152,6 +153,14 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 	return status;
 }
 
+static void free_number(struct pm_call *call, struct pm_owner *owner, uint32_t number)
+{
+	if (pm_owner_parts_of(owner, number))
+		pm_owner_free_parts(call, owner, number);
+	else
+		pm_owner_free_block(call, pm_pfn(owner->frames[number]));
+}
+
 /// Frees all blocks and tables of an owner whose handle is gone, and the owner.
 static void end_owner(struct pm_call *call, struct pm_owner *owner)
 {
@@ -159,7 +168,9 @@ static void end_owner(struct pm_call *call, struct pm_owner *owner)
 
 	for (number = 0; number < owner->nr; number++)
 		if (is_used(owner, number))
-			free_block(call, pm_pfn(owner->frames[number]));
+			free_number(call, owner, number);
+	pm_host_free(&call->m->host, owner->parts);
+	owner->parts = NULL;
 	pm_host_free(&call->m->host, owner->frames);
 	pm_host_free(&call->m->host, owner->used);
 	owner->frames = NULL;
@@ -243,7 +254,7 @@ enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	if (status)
 		return status;
 	if (is_used(owner, number)) {
-		free_block(&call, pm_pfn(owner->frames[number]));
+		free_number(&call, owner, number);
 		owner->used[number / 64] &= ~((uint64_t)1 << (number % 64));
 		owner->frames[number] = owner->free_head;
 		owner->free_head = number;
@@ -254,89 +265,77 @@ enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	return status;
 }
 
-/// With the owner held for writing.
-static void replace(struct pm_call *call, struct pm_owner *owner, uint32_t number, struct pm_pfn from, struct pm_pfn to)
+/// With the owner held for writing. `at` says where the frame is, of the owner's numbers or of the parts of one.
+static void replace(struct pm_call *call, struct pm_owner *owner, uint32_t number, uint32_t *at, struct pm_pfn to)
 {
+	struct pm_pfn from = pm_pfn(*at);
 	struct pm_machine *m = call->m;
 
 	if (pm_has_contents(m))
 		memcpy(pm_frame_bytes(m, to), pm_frame_bytes(m, from), (size_t)PM_PAGE_SIZE << pm_page_order(m, from));
 	mark_frame(m, owner, to, number);
-	owner->frames[number] = to.v;
-	free_block(call, from);
+	*at = to.v;
+	/* A split block is where its first frame is. */
+	if (pm_owner_parts_of(owner, number))
+		owner->frames[number] = pm_owner_parts_of(owner, number)->frame[0];
+	pm_owner_free_block(call, from);
 }
 
-enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to) PM_NO_TSA
+/// Where the number says that this frame is; NULL: it is not.
+static uint32_t *place_of(struct pm_owner *owner, uint32_t number, struct pm_pfn pfn)
+{
+	struct pm_owner_parts *parts;
+	uint32_t i;
+
+	if (!movable(owner) || !is_used(owner, number))
+		return NULL;
+	parts = pm_owner_parts_of(owner, number);
+	if (!parts)
+		return owner->frames[number] == pfn.v ? &owner->frames[number] : NULL;
+	for (i = 0; i < 1u << parts->order; i++)
+		if (parts->frame[i] == pfn.v)
+			return &parts->frame[i];
+	return NULL;
+}
+
+enum pm_status pm_owner_hold(struct pm_call *call, struct pm_pfn from, struct pm_owner **ret, uint32_t **ret_at) PM_NO_TSA
 {
 	struct pm_machine *m = call->m;
 	uint32_t index = pm_page_mapping(pm_page_of(m, from)), number = pm_page_tag(m, from);
 	struct pm_owner *owner;
-	enum pm_status status = PM_ERR_AGAIN;
 
 	if (!index || !pm_page_test(pm_page_of(m, from), PM_PG_MOVABLE_OPS))
 		return PM_ERR_BUSY;
 	owner = pm_pool_at(&m->virt->owners, index);
-	status = pm_rwsem_write(call, &owner->lock);
-	if (status)
+	if (pm_rwsem_write(call, &owner->lock))
 		return PM_ERR_AGAIN;
-	status = PM_ERR_AGAIN;
 	/* What the frame said before the lock was taken may be old. */
-	if (movable(owner) && is_used(owner, number) && owner->frames[number] == from.v) {
-		replace(call, owner, number, from, to);
-		status = PM_OK;
-	}
+	*ret_at = place_of(owner, number, from);
+	*ret = owner;
+	if (*ret_at)
+		return PM_OK;
 	pm_rwsem_write_unlock(call->waits, &owner->lock);
-	return status;
+	return PM_ERR_AGAIN;
 }
 
-/// With the owner held for writing, and numbers for all but the first frame.
-static void split(struct pm_call *call, struct pm_owner *owner, struct pm_pfn pfn, unsigned int order)
+enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to) PM_NO_TSA
 {
-	struct pm_machine *m = call->m;
-	unsigned int type = pm_word_migratetype(pm_frame_word(pm_frame_of(m, pfn)));
-	uint32_t i;
-
-	/* Last to first: as long as the head says that all of it is its own, nobody looks at what is behind it. */
-	for (i = (1u << order) - 1; i > 0; i--) {
-		struct pm_pfn part = pm_pfn_add(pfn, i);
-
-		pm_frame_set_word(pm_frame_of(m, part), pm_word(PM_FRAME_USED, type, 0));
-		pm_page_own(m, part);
-		mark_frame(m, owner, part, take_number(owner, part));
-	}
-	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_OWNED, type, 0));
-}
-
-enum pm_status pm_owner_split(struct pm_call *call, struct pm_pfn pfn) PM_NO_TSA
-{
-	struct pm_machine *m = call->m;
-	uint32_t index = pm_page_mapping(pm_page_of(m, pfn)), number = pm_page_tag(m, pfn);
 	struct pm_owner *owner;
-	enum pm_status status;
+	uint32_t *at;
+	enum pm_status status = pm_owner_hold(call, from, &owner, &at);
 
-	if (!index || !pm_page_test(pm_page_of(m, pfn), PM_PG_MOVABLE_OPS))
-		return PM_ERR_BUSY;
-	owner = pm_pool_at(&m->virt->owners, index);
-	status = pm_rwsem_write(call, &owner->lock);
 	if (status)
 		return status;
-	/* What the frame said before the lock was taken may be old. */
-	if (!is_used(owner, number) || owner->frames[number] != pfn.v || pm_page_refs(pm_page_of(m, pfn)) != 1)
-		status = PM_ERR_AGAIN;
-	else if (owner->kind != PM_OWNER_FOLIOS || pm_page_order(m, pfn) == 0)
-		status = PM_ERR_BUSY;
-	else if (!reserve_numbers(call, owner, (1u << pm_page_order(m, pfn)) - 1))
-		status = PM_ERR_NOMEM;
-	if (!status)
-		split(call, owner, pfn, pm_page_order(m, pfn));
+	replace(call, owner, pm_page_tag(call->m, from), at, to);
 	pm_rwsem_write_unlock(call->waits, &owner->lock);
-	return status;
+	return PM_OK;
 }
 
 enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, uint32_t gfp, uint64_t *ret)
 {
 	struct pm_call call;
 	struct pm_owner *owner;
+	struct pm_owner_parts *parts = NULL;
 	enum pm_status status;
 	struct pm_pfn from, to;
 
@@ -350,11 +349,17 @@ enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	else if (!is_used(owner, number))
 		status = PM_ERR_RANGE;
 	if (!status) {
+		parts = pm_owner_parts_of(owner, number);
 		from = pm_pfn(owner->frames[number]);
-		status = pm_page_alloc(&call, pm_page_order(m, from), gfp, false, &to);
+		status = pm_page_alloc(&call, parts ? parts->order : pm_page_order(m, from), gfp, false, &to);
 	}
 	if (!status) {
-		replace(&call, owner, number, from, to);
+		if (parts) {
+			pm_owner_gather_parts(&call, owner, number, to);
+			mark_frame(m, owner, to, number);
+		} else {
+			replace(&call, owner, number, &owner->frames[number], to);
+		}
 		*ret = to.v;
 	}
 	end_write(&call, owner);
@@ -373,6 +378,29 @@ enum pm_status pm_owner_frame(struct pm_machine *m, uint32_t cpu, uint64_t handl
 		*ret = owner->frames[number];
 	else
 		status = PM_ERR_RANGE;
+	end_read(&call, owner);
+	return status;
+}
+
+enum pm_status pm_owner_frames(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, size_t room, uint64_t *ret_frames, size_t *ret)
+{
+	struct pm_call call;
+	struct pm_owner *owner;
+	enum pm_status status = begin(m, cpu, handle, false, &call, &owner);
+	size_t i;
+
+	if (status)
+		return status;
+	if (is_used(owner, number)) {
+		const struct pm_owner_parts *parts = pm_owner_parts_of(owner, number);
+		uint32_t head = owner->frames[number];
+
+		*ret = (size_t)1 << (parts ? parts->order : pm_page_order(m, pm_pfn(head)));
+		for (i = 0; i < *ret && i < room; i++)
+			ret_frames[i] = parts ? parts->frame[i] : head + i;
+	} else {
+		status = PM_ERR_RANGE;
+	}
 	end_read(&call, owner);
 	return status;
 }

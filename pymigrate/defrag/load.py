@@ -260,7 +260,7 @@ def _load_folios(loaded: LoadedMemory) -> None:
     pfns = loaded.uses.pfn[loaded.uses.blocks(Kind.FOLIO)].astype(np.uint64)
     flags = loaded.uses.flags[pfns.astype(np.int64)]
     dirty = _has(flags, "DIRTY") & ~_has(flags, "ANON", "SWAPBACKED")
-    kinds: tuple[tuple[NDArray[np.bool_], OwnerKind], ...] = ((dirty, "movable-ops"), (~dirty, "folios"))
+    kinds: tuple[tuple[NDArray[np.bool_], OwnerKind], ...] = ((dirty, "movable-whole"), (~dirty, "movable-ops"))
     for whole, kind in kinds:
         some = np.ascontiguousarray(pfns[whole])
         if len(some):
