@@ -481,10 +481,13 @@ class Machine(OwnedMemory):
         self._call(lib.pm_frame_info, pfn, raw, context={"pfn": pfn})
         return info.read_frame_info(raw, self.nr_zones)
 
-    def validate(self) -> None:
+    def validate(self) -> str:
         """Walks everything: each frame in exactly one place, lists and counters agree, no unmerged buddies.
 
         Nobody else may use the machine meanwhile.
+
+        Returns:
+            What is in the middle of a `Migration` that is stepped; empty where nothing is.
 
         Raises:
             CorruptionError: Says what is wrong and where.
@@ -495,6 +498,8 @@ class Machine(OwnedMemory):
             raise CorruptionError(ffi.string(message).decode(), status=status)
         if status:
             raise error_of(status)
+        said: str = ffi.string(message).decode()
+        return said
 
     # ---- inside ----
 

@@ -149,6 +149,9 @@ class Destination:
         return frames, pointer
 
 
+_RESULT = np.dtype([("status", "<i4"), ("reason", "<u4"), ("to", "<u8"), ("split", "<u4"), ("split_moved", "<u4")])
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class MigrationResult:
     """What became of each of n frames.
@@ -156,12 +159,16 @@ class MigrationResult:
     Attributes:
         status: int32 [n], 0 or the core's `enum pm_status`.
         reason: uint32 [n], index in `REASONS`: 0 for those that moved.
-        to: uint64 [n], the new frame; 2^64 - 1 for none.
+        to: uint64 [n], the new frame; 2^64 - 1 for none. Of a block that was split: its first, if all moved.
+        split: uint32 [n], frames into which a block was split; 0: it was not.
+        split_moved: uint32 [n], how many of these have moved.
     """
 
     status: npt.NDArray[np.int32]
     reason: npt.NDArray[np.uint32]
     to: npt.NDArray[np.uint64]
+    split: npt.NDArray[np.uint32]
+    split_moved: npt.NDArray[np.uint32]
 
     @property
     def moved(self) -> int:
@@ -185,7 +192,8 @@ class MigrateCounters:
         flushes: TLB flushes.
         swap_slots: Taken by the swap-cache protocol.
         writeouts: Pages that a filesystem wrote out so that they could move.
-        splits: Blocks split because no destination was large enough.
+        split: Blocks that were split.
+        split_moved: Frames of these that have moved.
     """
 
     moved: dict[str, int]
@@ -194,7 +202,8 @@ class MigrateCounters:
     flushes: int
     swap_slots: int
     writeouts: int
-    splits: int
+    split: int
+    split_moved: int
 
 
 def counters(machine: Machine) -> MigrateCounters:
@@ -208,7 +217,8 @@ def counters(machine: Machine) -> MigrateCounters:
         flushes=int(raw.flushes),
         swap_slots=int(raw.swap_slots),
         writeouts=int(raw.writeouts),
-        splits=int(raw.splits),
+        split=int(raw.split),
+        split_moved=int(raw.split_moved),
     )
 
 
@@ -233,8 +243,9 @@ def migrate(
         mode: ``"async"`` never sleeps, ``"sync-light"`` sleeps for locks, ``"sync"`` for writeback too.
         destination: Where to; None: wherever the allocator puts a movable page.
         touch: With ``swap-cache``: map pages again at once where they were mapped, instead of at the next fault.
-        split: A movable-ops block that finds no destination of its order is split by its owner; its first frame moves,
-            the others are blocks of their own then, to be asked for.
+        split: A block of more than one frame (`Owner` with movable-ops) for which there is no destination of its order
+            is split: as many of its frames move as there are single destinations, the others stay where they are.
+            `Owner.frames` says where they are; `Owner.move` makes the block whole again. Not with given frames.
 
     Returns:
         A result for each frame, in their order.
@@ -251,6 +262,7 @@ def migrate(
     status = np.full(frames.size, lib.PM_ERR_INTR, dtype=np.int32)
     reason = np.full(frames.size, lib.PM_WHY_CANCELLED, dtype=np.uint32)
     target = np.full(frames.size, _NO_FRAME, dtype=np.uint64)
+    parts = np.zeros((2, frames.size), dtype=np.uint32)
     left = np.arange(frames.size)
     while True:
         raw = _new("struct pm_migrate_request *")
@@ -268,14 +280,13 @@ def migrate(
         del alive
         if done not in (0, lib.PM_ERR_INTR):
             raise error_of(done, protocol=protocol, mode=mode)
-        table = np.frombuffer(
-            ffi.buffer(results), dtype=[("status", "<i4"), ("reason", "<u4"), ("to", "<u8")], count=some.size
-        )
+        table = np.frombuffer(ffi.buffer(results), dtype=_RESULT, count=some.size)
         status[left], reason[left], target[left] = table["status"], table["reason"], table["to"]
+        parts[0, left], parts[1, left] = table["split"], table["split_moved"]
         # A call comes back for signals: what it had not come to is asked for again.
         left = left[table["reason"] == lib.PM_WHY_CANCELLED]
         if done == 0 or not left.size:
-            return MigrationResult(status, reason, target)
+            return MigrationResult(status, reason, target, parts[0], parts[1])
 
 
 class Migration(Closeable):

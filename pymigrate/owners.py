@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pymigrate._arrays import u64_pointer
 from pymigrate._core import ffi, lib
@@ -26,13 +25,23 @@ from pymigrate.gfp import Gfp
 from pymigrate.memory import choose
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from pymigrate.machine import Machine
 
 __all__ = ["Owner", "OwnerKind"]
 
-OwnerKind = Literal["unmovable", "movable-ops"]
-_KINDS = {"unmovable": lib.PM_OWNER_UNMOVABLE, "movable-ops": lib.PM_OWNER_MOVABLE_OPS}
-_DEFAULT_GFP = {"unmovable": int(Gfp.KERNEL), "movable-ops": int(Gfp.HIGHUSER_MOVABLE)}
+OwnerKind = Literal["unmovable", "movable-ops", "movable-whole"]
+_KINDS = {
+    "unmovable": lib.PM_OWNER_UNMOVABLE,
+    "movable-ops": lib.PM_OWNER_MOVABLE_OPS,
+    "movable-whole": lib.PM_OWNER_MOVABLE_WHOLE,
+}
+_DEFAULT_GFP = {
+    "unmovable": int(Gfp.KERNEL),
+    "movable-ops": int(Gfp.HIGHUSER_MOVABLE),
+    "movable-whole": int(Gfp.HIGHUSER_MOVABLE),
+}
 _new = ffi.new
 
 
@@ -42,7 +51,7 @@ class Owner(Closeable):
     Args:
         machine: Made with ``memory=MemoryOptions(…)``.
         kind: ``"unmovable"``: slab-like, nobody can move its blocks. ``"movable-ops"``: balloon-like, it moves its
-            blocks itself when asked.
+            blocks itself when asked. ``"movable-whole"``: the same, and a block is never split.
 
     Raises:
         StateError: The machine has no owners of frames.
@@ -89,6 +98,8 @@ class Owner(Closeable):
     def move(self, number: int, gfp: int | None = None) -> int:
         """Moves a block, contents and all, to a frame that the allocator chooses as for a new one.
 
+        A block that was split is whole afterwards.
+
         Returns:
             The new frame.
 
@@ -112,18 +123,18 @@ class Owner(Closeable):
         return int(out[0])
 
     def frames(self, number: int) -> npt.NDArray[np.uint64]:
-        """All frames of a block, in order: once it was split, because no piece was large enough, they may lie apart.
+        """Where each frame of a block is, in order: those of a block that migration has split may lie apart.
+
+        Returns:
+            uint64 [2^order].
 
         Raises:
             FrameError: No block has that number.
         """
-        found, room = _new("size_t *"), 1
-        while True:
-            frames = np.zeros(room, dtype=np.uint64)
-            self._wait(lib.pm_owner_frames, number, room, u64_pointer(frames, True), found, context={"number": number})
-            if found[0] <= room:
-                return frames[: found[0]]
-            room = int(found[0])
+        room = 1 << lib.PM_MAX_ORDER
+        found, n = np.empty(room, dtype=np.uint64), _new("size_t *")
+        self._wait(lib.pm_owner_frames, number, room, u64_pointer(found, True), n, context={"number": number})
+        return found[: n[0]].copy()
 
     def _wait(self, function: Any, *args: Any, context: dict[str, Any] | None = None) -> None:
         machine = self._machine

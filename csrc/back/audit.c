@@ -29,6 +29,22 @@ static void expect(const struct audit *a, struct pm_pfn pfn)
 		a->expected[pfn.v]++;
 }
 
+/// A migration has given it its place, and not yet what the page is.
+static bool is_incomplete(const struct audit *a, struct pm_pfn pfn)
+{
+	struct pm_moving moving;
+
+	return pm_moving(a->m, pfn, &moving) && moving.incomplete;
+}
+
+/// Is it locked, and by no migration: is it being read?
+static bool is_being_read(const struct audit *a, struct pm_pfn pfn)
+{
+	struct pm_moving moving;
+
+	return pm_page_test(pm_page_of(a->m, pfn), PM_PG_LOCKED) && !(pm_moving(a->m, pfn, &moving) && (moving.flags & PM_PG_LOCKED));
+}
+
 static bool check_page(const struct audit *a, const struct pm_file *file, uint64_t index, const struct pm_cache_slot *slot) PM_NO_TSA
 {
 	const struct pm_cache *cache = &file->cache;
@@ -36,7 +52,7 @@ static bool check_page(const struct audit *a, const struct pm_file *file, uint64
 
 	if (!pm_file_has(file, index, slot->pfn))
 		return wrong(a, "file %" PRIu32 ", page %" PRIu64 ": frame %" PRIu32 " says it is elsewhere (flags %#" PRIx32 ")", id, index, pfn, flags);
-	if (file->kind != PM_FS_RAM && pm_cache_test(cache, index, PM_TAG_DIRTY) != ((flags & PM_PG_DIRTY) != 0))
+	if (file->kind != PM_FS_RAM && !is_incomplete(a, slot->pfn) && pm_cache_test(cache, index, PM_TAG_DIRTY) != ((flags & PM_PG_DIRTY) != 0))
 		return wrong(a, "file %" PRIu32 ", page %" PRIu64 ": frame %" PRIu32 " and its tag disagree about dirty", id, index, pfn);
 	if (pm_cache_test(cache, index, PM_TAG_WRITEBACK) != ((flags & PM_PG_WRITEBACK) != 0))
 		return wrong(a, "file %" PRIu32 ", page %" PRIu64 ": frame %" PRIu32 " and its tag disagree about writeback", id, index, pfn);
@@ -69,7 +85,7 @@ static bool check_file(const struct audit *a, const struct pm_file *file) PM_NO_
 		if (slot->buffers)
 			expect(a, slot->pfn);
 		buffers += slot->buffers != NULL;
-		reads += pm_page_test(pm_page_of(a->m, slot->pfn), PM_PG_LOCKED);
+		reads += is_being_read(a, slot->pfn);
 	}
 	if (pages != file->cache.nr[PM_TAG_PAGE] || buffers != file->nr_buffers)
 		return wrong(a, "file %" PRIu32 ": counts %" PRIu64 " pages and %" PRIu64 " buffers, has %" PRIu64 " and %" PRIu64, id, file->cache.nr[PM_TAG_PAGE],

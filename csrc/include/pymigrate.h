@@ -363,7 +363,8 @@ PM_API const void *pm_page_table(const struct pm_machine *m);
 PM_API PM_NODISCARD enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag);
 
 /// Walks everything: every frame in exactly one place, lists and counters agree, no unmerged buddies, types agree.
-/// PM_ERR_CORRUPT: `message` (size bytes) says what is wrong and where. Nobody else may use the machine meanwhile.
+/// PM_ERR_CORRUPT: `message` (size bytes) says what is wrong and where. PM_OK: it is empty, or says what is in the middle of a migration that is stepped
+/// (pm_migration_begin): what that has of frames is accounted for. Nobody else may use the machine meanwhile.
 PM_API PM_NODISCARD enum pm_status pm_machine_validate(struct pm_machine *m, char *message, size_t size);
 
 /* ---- frames with owners: contents, time, calls that wait (csrc/virt) ---- */
@@ -521,7 +522,8 @@ PM_API PM_NODISCARD enum pm_status pm_window(struct pm_machine *m, uint32_t cpu,
 
 enum pm_owner_kind {
 	PM_OWNER_UNMOVABLE = 1,	 ///< slab-like: nobody can move its blocks
-	PM_OWNER_MOVABLE_OPS = 2 ///< balloon-like: it moves its blocks itself when asked
+	PM_OWNER_MOVABLE_OPS = 2, ///< balloon-like: it moves its blocks itself when asked
+	PM_OWNER_MOVABLE_WHOLE = 3 ///< the same, and a block is never split: a dirty folio with buffers is such
 };
 PM_API PM_NODISCARD enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *ret);
 /// Frees all its blocks as well. Waits for calls on it.
@@ -533,9 +535,10 @@ PM_API PM_NODISCARD enum pm_status pm_owner_free(struct pm_machine *m, uint32_t 
 /// A movable block goes to another frame, which the allocator chooses as for a new one: its owner moves it, contents and all.
 /// PM_ERR_ACCESS: the owner's blocks are not movable. `ret` gets the new frame.
 PM_API PM_NODISCARD enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint32_t gfp, uint64_t *ret);
-/// All frames of a block, in order: after it was split (PM_MIGRATE_SPLIT) they may lie apart. At most n into `frames`; `ret` gets how many there are.
-PM_API PM_NODISCARD enum pm_status pm_owner_frames(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, size_t n, uint64_t *frames, size_t *ret);
-/// Where a block is now; of one that was split, its first frame.
+/// Where each frame of a block is, in order: those of a block that migration has split (PM_MIGRATE_SPLIT) may lie apart. `ret` gets how many there are; the first `room` go
+/// to `ret_frames`. pm_owner_frame() names the first; pm_owner_move() makes the block whole again.
+PM_API PM_NODISCARD enum pm_status pm_owner_frames(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, size_t room, uint64_t *ret_frames, size_t *ret);
+/// Where a block is now.
 PM_API PM_NODISCARD enum pm_status pm_owner_frame(struct pm_machine *m, uint32_t cpu, uint64_t owner, uint32_t number, uint64_t *ret);
 
 /* ---- frames with owners, looked at ---- */
@@ -801,7 +804,8 @@ enum pm_migrate_mode {
 
 enum pm_migrate_flags {
 	PM_MIGRATE_TOUCH = 1, ///< swap-cache: map the page again at once where it was mapped, instead of at the next fault
-	/// pm_migrate(): a movable-ops block that finds no destination of its order is split by its owner; its first frame then moves alone, the others are blocks of their own, to be asked for.
+	/// A movable-ops block (pm_owner_alloc()) of order 1 or more for which there is no destination of its order, also at the second try, is split: its frames go to
+	/// destinations of order 0, as many as there are, and the others stay where they are. Not with PM_DEST_GIVEN. See pm_migrate_result.split.
 	PM_MIGRATE_SPLIT = 2
 };
 
@@ -857,7 +861,9 @@ struct pm_migrate_request {
 struct pm_migrate_result {
 	int32_t status;	 ///< enum pm_status; PM_OK: it moved (or was freed)
 	uint32_t reason; ///< enum pm_migrate_reason
-	uint64_t to;	 ///< the new frame; UINT64_MAX: none
+	uint64_t to;	 ///< the new frame; UINT64_MAX: none. Of a block that was split: that of its first frame, if all have moved
+	uint32_t split;	 ///< frames into which a block was split; 0: it was not, and if it did not move it is whole where it was
+	uint32_t split_moved; ///< how many of these have moved. Fewer than `split`: status PM_ERR_NOMEM or PM_ERR_AGAIN
 };
 
 /// Moves frames: a batch of at most 512 at a time with one flush (protocols that hold locks throughout: one by one), retried as in Linux 6.x (REFERENCE section 2).
@@ -895,7 +901,8 @@ struct pm_migrate_counters {
 	uint64_t flushes;
 	uint64_t swap_slots;	 ///< taken for the swap-cache protocol
 	uint64_t writeouts;	 ///< pages that a filesystem wrote out to move them
-	uint64_t splits;	 ///< blocks split because they found no destination
+	uint64_t split;		 ///< blocks that were split (PM_MIGRATE_SPLIT)
+	uint64_t split_moved;	 ///< frames of these that have moved
 };
 PM_API void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret);
 
@@ -933,7 +940,7 @@ enum pm_compact_status {
 	PM_COMPACTED_NOT_FRAGMENTED = 5,  ///< memory is short, rather than fragmented (extfrag_threshold)
 	PM_COMPACTED_DEFERRED = 6,	  ///< it failed lately
 	PM_COMPACTED_CONTENDED = 7,	  ///< somebody else had a lock (ASYNC)
-	PM_COMPACTED_NO_DESTINATION = 8,  ///< no block of its order among the free ones just isolated, for a block that was to move: final for the zone. The kernel calls this contended too
+	PM_COMPACTED_NO_DESTINATION = 8,  ///< no block of its order among the free ones just isolated, for a block that was to move and cannot be split: final for the zone. The kernel calls this contended too
 	PM_COMPACTED_NOTHING = 9,	  ///< the strategy knows nothing that it could move
 	PM_NR_COMPACTED = 10
 };

@@ -24,40 +24,31 @@ void pm_block_walk(struct pm_migration *mig, struct pm_rmap_visitor *visitor)
 	}
 }
 
-void pm_batch_lock(struct pm_call *call, struct pm_batch *batch)
-{
-	if (!batch->locked)
-		pm_anon_relock_read(call, batch->anon);
-	batch->locked = true;
-}
-
-void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch)
-{
-	if (!batch || !batch->locked)
-		return;
-	pm_anon_unlock_read(call, batch->anon);
-	batch->locked = false;
-}
-
 void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t before)
 {
-	mig->nr_maps++;
+	if (!mig->nr_maps++)
+		pm_cpumask_copy(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
+	else
+		pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
-	pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed)) {
 		mig->mlocked = true;
 		/* Who maps it next says so again. On no list, so the flags may change without its lock. */
 		(void)pm_page_clear(pm_page_of(mig->call->m, mig->from), PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
 	}
 	/* Isolation's reference is left, so these are not the last. */
-	(void)atomic_fetch_sub(&pm_page_of(mig->call->m, mig->from)->counts, PM_ONE_REF | PM_ONE_MAP);
+	(void)pm_page_sub_counts(pm_page_of(mig->call->m, mig->from), PM_ONE_REF | PM_ONE_MAP);
 }
 
 void pm_block_given(struct pm_migration *mig, struct pm_vma *vma, struct pm_pfn target)
 {
 	struct pm_page *page = pm_page_of(mig->call->m, target);
 
-	(void)atomic_fetch_add(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+	/* Before its first entry nobody knows a destination that is in no cache. */
+	if (pm_pfn_eq(target, mig->to) && !mig->nr_given++ && !pm_page_test(page, PM_PG_CACHE | PM_PG_SWAPCACHE))
+		pm_page_set_counts_unseen(page, 2 * PM_ONE_REF + PM_ONE_MAP);
+	else
+		(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	/* On no list yet, or isolated: the flags may be set without its lock. */
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed))
 		(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
@@ -95,8 +86,9 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 	else if (block->check)
 		block->status = block->check(mig, vma);
 	if (!block->status) {
-		/* In one step, with what an access has marked by then. */
 		before = pm_pte_load(entry);
+		/* In one step, with what an access has marked by then. */
+		pm_yield(PM_AT_ENTRY_SET, entry);
 		while (!atomic_compare_exchange_weak(entry, &before, pm_pte_migration(visitor->pfn, (before & keep) | (mig->mapping ? PM_PTE_MIGRATION_FILE : 0), block->wait)))
 			;
 		pm_block_taken(mig, vma, before);

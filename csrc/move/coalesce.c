@@ -25,6 +25,7 @@ struct coalesce {
 	struct pm_zone *zone;
 	unsigned int order;
 	bool corrected;
+	bool late;		 ///< the call has done as much as it may in one go
 	uint32_t gained;	 ///< frames, of the proposal: from seed to seed
 	bool movable;		 ///< everything that was seen is free, or can move
 	uint64_t start, end;	 ///< the block
@@ -280,6 +281,10 @@ static enum pm_status go_through(struct coalesce *c, unsigned int order)
 			continue;
 		moved = c->run->result->moved;
 		status = c->corrected ? complete(c, seeds[i], order) : grow(c, seeds[i], order);
+		/* A list is gone through to its end: begun again, it would not be the same one, and there would be no end to it. */
+		c->late = c->late || status == PM_ERR_INTR;
+		if (status == PM_ERR_INTR)
+			status = PM_OK;
 		/* What was emptied comes together only in the free lists. */
 		if (!status && c->run->result->moved > moved)
 			status = pm_drain(c->m, c->run->call->cpu);
@@ -288,19 +293,24 @@ static enum pm_status go_through(struct coalesce *c, unsigned int order)
 	return status;
 }
 
-/// Goes through the seeds again as long as that gains blocks.
+/// Goes through the seeds again as long as that gains blocks. PM_ERR_INTR: called again, with this zone or the next as `resume_zone` says, it goes on.
 static enum pm_status go_through_zone(struct coalesce *c)
 {
+	struct pm_compact_result *result = c->run->result;
 	enum pm_status status = PM_OK;
-	uint64_t before, after = blocks_now(c);
 	unsigned int down;
+	bool gained = true;
 
-	do {
-		before = after;
+	while (gained && !status && !is_enough(c)) {
+		uint64_t before = blocks_now(c);
+
 		for (down = 1; down <= 2 && down <= c->order && !status; down++)
 			status = go_through(c, c->order - down);
-		after = blocks_now(c);
-	} while (!status && after > before && !is_enough(c));
+		gained = blocks_now(c) > before;
+		result->resume_zone = c->zone->index + gained;
+		if (c->late && !status && result->resume_zone > 0)
+			status = PM_ERR_INTR;
+	}
 	return status;
 }
 
@@ -315,7 +325,8 @@ static enum pm_status run_both(struct pm_compaction *run, bool corrected)
 		return PM_ERR_NOMEM;
 	*c = (struct coalesce){ .census.see = see, .supply = { .get = get_outside, .emptied = hold_emptied }, .run = run, .m = m, .order = run->request->order, .corrected = corrected };
 	run->result->status = PM_COMPACTED_NOTHING;
-	for (zone = m->nr_zones; zone-- > 0 && !status && !is_enough(c);) {
+	/* The highest zone first, as an allocation that may use any. */
+	for (zone = run->request->resume ? run->result->resume_zone : m->nr_zones; zone-- > 0 && !status && !is_enough(c);) {
 		if (!pm_compaction_wants(run, zone))
 			continue;
 		c->zone = &m->zone[zone];

@@ -9,7 +9,6 @@ static enum pm_status unmap(struct pm_migration *mig)
 
 const struct pm_protocol pm_protocol_entry = {
 	.name = "entry",
-	.batched = true,
 	.unmap = unmap,
 	.settle = pm_block_settle,
 	.remap = pm_block_remap,

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "move/copy.h"
 #include "move/destination.h"
 #include "move/file.h"
 #include "move/protocol.h"
@@ -33,11 +34,21 @@ static enum pm_status later(struct pm_migration *mig, enum pm_status status, enu
 
 /* ---- the steps ---- */
 
+static void unlock_source(struct pm_migration *mig)
+{
+	if (mig->locked_from)
+		pm_page_unlock(mig->call, mig->from);
+	mig->locked_from = false;
+}
+
 static enum pm_status isolate(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 	struct pm_page *page = source(mig);
 
+	/* By its batch: it was on a list. */
+	if (mig->isolated)
+		return PM_OK;
 	if (!pm_zone_of(m, mig->from.v) || pm_word_kind(pm_frame_word(pm_frame_of(m, mig->from))) != PM_FRAME_OWNED)
 		return fail(mig, PM_ERR_BUSY, PM_WHY_NOT_MOVABLE);
 	if (pm_page_test(page, PM_PG_OWNER | PM_PG_TABLE))
@@ -50,6 +61,8 @@ static enum pm_status isolate(struct pm_migration *mig)
 
 static void putback(struct pm_migration *mig)
 {
+	/* Its batch may have locked it with this. */
+	unlock_source(mig);
 	if (mig->isolated)
 		pm_lru_putback(mig->call, mig->from);
 	mig->isolated = false;
@@ -67,6 +80,17 @@ enum pm_status pm_migration_destination(struct pm_migration *mig, unsigned int o
 	return status;
 }
 
+/// Destinations lie in no order either.
+enum { PM_FRESH_AHEAD = 6 };
+
+static void prefetch_fresh(const struct pm_migration *mig)
+{
+	struct pm_pfn pfn = pm_pfn(mig->batch->fresh[mig->batch->nr_fresh - PM_FRESH_AHEAD]);
+
+	__builtin_prefetch(pm_page_of(mig->call->m, pfn), 1);
+	__builtin_prefetch(pm_frame_of(mig->call->m, pfn), 1);
+}
+
 static enum pm_status allocate(struct pm_migration *mig)
 {
 	enum pm_status status;
@@ -76,6 +100,8 @@ static enum pm_status allocate(struct pm_migration *mig)
 		return fail(mig, PM_OK, PM_WHY_FREED);
 	if (mig->batch && mig->batch->nr_fresh && !pm_host_fails(&mig->call->m->host)) {
 		mig->to = pm_pfn(mig->batch->fresh[--mig->batch->nr_fresh]);
+		if (mig->batch->nr_fresh >= PM_FRESH_AHEAD)
+			prefetch_fresh(mig);
 		pm_page_own(mig->call->m, mig->to);
 		return PM_OK;
 	}
@@ -96,6 +122,9 @@ static enum pm_status lock_source(struct pm_migration *mig)
 {
 	enum pm_status status;
 
+	/* By its batch, when it was isolated. */
+	if (mig->locked_from)
+		return PM_OK;
 	if (pm_page_trylock(mig->call->m, mig->from)) {
 		mig->locked_from = true;
 		return PM_OK;
@@ -105,13 +134,6 @@ static enum pm_status lock_source(struct pm_migration *mig)
 	status = pm_page_lock(mig->call, mig->from);
 	mig->locked_from = !status;
 	return status;
-}
-
-static void unlock_source(struct pm_migration *mig)
-{
-	if (mig->locked_from)
-		pm_page_unlock(mig->call, mig->from);
-	mig->locked_from = false;
 }
 
 static enum pm_status wait_writeback(struct pm_migration *mig)
@@ -190,6 +212,7 @@ static enum pm_status prepare(struct pm_migration *mig)
 	if (!mig->locked_to) {
 		/* A plain store: nobody else knows the frame yet. */
 		atomic_store_explicit(&pm_page_of(mig->call->m, mig->to)->flags, PM_PG_LOCKED, memory_order_relaxed);
+		pm_note_held(pm_page_key(mig->to), 0, true);
 		mig->locked_to = true;
 		keep_owner(mig);
 	}
@@ -202,11 +225,9 @@ static enum pm_status prepare(struct pm_migration *mig)
 	return mig->protocol->prepare ? mig->protocol->prepare(mig) : PM_OK;
 }
 
-static void unlock_destination(struct pm_migration *mig)
+/// What PREPARE has kept from going.
+static void let_owner_go(struct pm_migration *mig)
 {
-	if (mig->locked_to)
-		pm_page_unlock(mig->call, mig->to);
-	mig->locked_to = false;
 	if (mig->anon_kept) {
 		/* The last one's end takes the lock of its family. */
 		pm_batch_unlock(mig->call, mig->batch);
@@ -215,6 +236,14 @@ static void unlock_destination(struct pm_migration *mig)
 	mig->anon_kept = false;
 	mig->anon = NULL;
 	mig->mapping = NULL;
+}
+
+static void unlock_destination(struct pm_migration *mig)
+{
+	if (mig->locked_to)
+		pm_page_unlock(mig->call, mig->to);
+	mig->locked_to = false;
+	let_owner_go(mig);
 }
 
 static void unprepare(struct pm_migration *mig)
@@ -260,16 +289,21 @@ static enum pm_status settle(struct pm_migration *mig)
 static enum pm_status copy(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
+	struct pm_page *page = pm_page_of(m, mig->to);
 	uint32_t flags = pm_page_flags(source(mig));
 	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED;
 
-	if (pm_has_contents(m))
-		memcpy(pm_frame_bytes(m, mig->to), pm_frame_bytes(m, mig->from), PM_PAGE_SIZE);
+	if (!mig->copied)
+		pm_move_copy(m, 1, &mig);
 	/* The file's tag as well, or writeback would miss the page. */
 	if ((flags & PM_PG_DIRTY) && mig->mapping)
 		pm_page_set_dirty(m, mig->to);
 	/* Up to date comes last: the contents are there. A page that could not be read is no better for having moved. */
-	(void)pm_page_set(pm_page_of(m, mig->to), (flags & (kept | PM_PG_UPTODATE)) | (mig->mlocked && mig->protocol->lazy ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0u));
+	flags = (flags & (kept | PM_PG_UPTODATE)) | (mig->mlocked && mig->protocol->lazy ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0u);
+	if (pm_page_test(page, PM_PG_CACHE | PM_PG_SWAPCACHE))
+		(void)pm_page_set(page, flags);
+	else
+		pm_page_set_unseen(page, flags);
 	return PM_OK;
 }
 
@@ -291,8 +325,11 @@ static void free_frozen(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 	struct pm_page *page = source(mig);
-	uint32_t before = atomic_exchange(&page->flags, 0);
+	uint32_t before;
 
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
+	pm_note_held(pm_page_key(mig->from), 0, false);
+	before = atomic_exchange(&page->flags, 0);
 	if ((before & PM_PG_WAITERS) && pm_wake_all(mig->call->waits, pm_page_key(mig->from)) && mig->batch)
 		mig->batch->waited_for = true;
 	pm_page_set_mapping(page, 0);
@@ -310,9 +347,12 @@ static void free_frozen(struct pm_migration *mig)
 static enum pm_status finish(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
+	/* Where entries map it nobody waits for its lock for long, so a few can go together. */
+	bool together = mig->batch && !mig->protocol->lazy;
 
 	/* The destination first on its list, then unlocked: it can move on at once. */
-	pm_lru_add(m, mig->to);
+	if (!together)
+		pm_lru_add(m, mig->to);
 	/* It is nothing any more: what it was is the destination's. */
 	if (mig->frozen) {
 		free_frozen(mig);
@@ -320,9 +360,18 @@ static enum pm_status finish(struct pm_migration *mig)
 		(void)pm_page_clear(source(mig), PM_PG_ISOLATED | PM_PG_DIRTY | PM_PG_ANON);
 		unlock_source(mig);
 	}
-	unlock_destination(mig);
+	if (together) {
+		let_owner_go(mig);
+		mig->batch->ready[mig->batch->nr_ready++] = mig->to.v;
+		mig->locked_to = false;
+	} else {
+		unlock_destination(mig);
+	}
 	release(mig);
-	pm_page_put(mig->call, mig->to);
+	if (!together)
+		pm_page_put(mig->call, mig->to);
+	else if (mig->batch->nr_ready == PM_READY_FRAMES)
+		pm_batch_publish(mig->call, mig->batch);
 	if (!mig->frozen)
 		pm_page_put(mig->call, mig->from);
 	mig->isolated = false;
@@ -348,7 +397,29 @@ const struct pm_migration_rule pm_migration_table[PM_MS_DONE] = {
 
 void pm_migration_init(struct pm_migration *mig, const struct pm_protocol *protocol, struct pm_pfn from, const struct pm_destination *destination, uint32_t mode, uint32_t flags)
 {
-	*mig = (struct pm_migration){ .protocol = protocol, .destination = *destination, .mode = mode, .flags = flags, .from = from, .to = pm_pfn_nil() };
+	/* Field by field: to clear it as a whole takes a processor longer. */
+	mig->call = NULL;
+	mig->batch = NULL;
+	mig->state = PM_MS_ISOLATE;
+	mig->status = PM_OK;
+	mig->reason = PM_WHY_NONE;
+	mig->nr_maps = mig->nr_given = 0;
+	mig->isolated = mig->locked_from = mig->locked_to = mig->unmapped = mig->frozen = mig->anon_kept = mig->stepped = mig->copied = false;
+	mig->dirty = mig->mlocked = mig->written = mig->slot_added = mig->slot_switched = false;
+	mig->split = mig->split_moved = mig->index = 0;
+	mig->anon = NULL;
+	mig->mapping = NULL;
+	mig->records = NULL;
+	mig->nr_records = mig->room_records = mig->nr_held = 0;
+	mig->held_leaf = NULL;
+	mig->held_entry = NULL;
+	mig->held = NULL;
+	mig->protocol = protocol;
+	mig->destination = *destination;
+	mig->mode = mode;
+	mig->flags = flags;
+	mig->from = from;
+	mig->to = pm_pfn_nil();
 }
 
 /// Undoes the states from the one that failed back to the first. What PREPARE's protocol got is let go once both frames are unlocked.
@@ -380,24 +451,33 @@ void pm_migration_cancel(struct pm_call *call, struct pm_migration *mig, enum pm
 		(void)pm_migration_advance(call, mig);
 }
 
-enum pm_status pm_migration_advance(struct pm_call *call, struct pm_migration *mig)
+/// Is the next step one that has to follow at once? A protocol that holds a spin lock from UNMAP to REMAP goes through all of it.
+static bool goes_on(const struct pm_migration *mig)
 {
-	enum pm_status status;
+	return mig->protocol->unbroken && mig->state > PM_MS_UNMAP && mig->state <= PM_MS_REMAP;
+}
 
+enum pm_status pm_migration_run(struct pm_call *call, struct pm_migration *mig, enum pm_migration_state stop)
+{
 	mig->call = call;
-	status = pm_migration_table[mig->state].step(mig);
-	if (status == PM_ERR_INTR || status == PM_ERR_CLOSED)
-		return status;
-	if (status || mig->reason == PM_WHY_FREED) {
+	while (!pm_migration_over(mig) && (mig->state < stop || goes_on(mig))) {
+		enum pm_status status = pm_migration_table[mig->state].step(mig);
+
+		if (status == PM_ERR_INTR || status == PM_ERR_CLOSED)
+			return status;
+		if (PM_LIKELY(!status && mig->reason != PM_WHY_FREED)) {
+			mig->state++;
+			continue;
+		}
 		mig->status = status;
 		rewind_all(mig);
 		if (mig->reason == PM_WHY_FREED)
 			mig->state = PM_MS_DONE;
-		return PM_OK;
 	}
-	mig->state++;
-	/* A protocol that holds a spin lock from UNMAP to REMAP goes through all of it at once. */
-	if (mig->protocol->unbroken && mig->state > PM_MS_UNMAP && mig->state <= PM_MS_REMAP)
-		return pm_migration_advance(call, mig);
 	return PM_OK;
+}
+
+enum pm_status pm_migration_advance(struct pm_call *call, struct pm_migration *mig)
+{
+	return pm_migration_run(call, mig, mig->state + 1);
 }

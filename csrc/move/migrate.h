@@ -53,13 +53,22 @@ struct pm_migration_record {
 
 struct pm_protocol;
 
-enum { PM_BATCH_FRAMES = 512 };
+/// Frames of a batch; of those, how many are isolated at a time, and after how many that have moved their destinations go on their lists: a list's lock is held no longer than that.
+enum { PM_BATCH_FRAMES = 512, PM_ISOLATE_FRAMES = 32, PM_READY_FRAMES = 16 };
+
+/// Spaces whose semaphores a batch holds at most.
+enum { PM_BATCH_SPACES = 16 };
 
 /// What the frames of a batch share: most of them belong to one anon_vma, and what one frame costs is less for many.
 struct pm_batch {
 	struct pm_anon *anon;	///< with a reference; NULL: not yet
 	bool locked;		///< its family is locked for reading
 	bool waited_for;	///< somebody was asleep until one of the pages had moved
+	uint32_t nr_held;
+	struct pm_space *held[PM_BATCH_SPACES]; ///< semaphore: held for all frames, to the end of the batch
+	bool isolated[PM_ISOLATE_FRAMES]; ///< and locked
+	size_t nr_ready;	///< destinations that entries map, off their lists and locked still
+	uint64_t ready[PM_READY_FRAMES];
 	size_t nr_fresh;	///< destinations that were allocated and are not used yet
 	size_t nr_empty;	///< sources that are to be freed
 	uint64_t fresh[PM_BATCH_FRAMES];
@@ -69,37 +78,41 @@ struct pm_batch {
 struct pm_migration {
 	struct pm_call *call;		   ///< (U) of the step that is being taken
 	const struct pm_protocol *protocol; ///< (C)
+	struct pm_batch *batch;		   ///< (C) that it is one of; NULL: alone
 	struct pm_destination destination; ///< (C)
 	uint32_t mode;			   ///< (C) enum pm_migrate_mode
 	uint32_t flags;			   ///< (C) enum pm_migrate_flags
 	struct pm_pfn from, to;		   ///< `to` is nil until ALLOCATE
+	/* What the steps have done, and their undoing needs. From here on all is 0 at first (pm_migration_init). */
 	enum pm_migration_state state;	   ///< the next step
 	enum pm_status status;		   ///< why it failed
 	enum pm_migrate_reason reason;
-	struct pm_batch *batch;		   ///< (C) that it is one of; NULL: alone
 	struct pm_supply *supply;	   ///< (C) where its destination comes from, instead of `destination`; NULL
-	/* What the steps have done, and their undoing needs. */
+	uint32_t nr_maps;		   ///< entries that were unmapped
+	uint32_t nr_given;		   ///< entries that map the destination
 	bool isolated, locked_from, locked_to, unmapped;
 	bool frozen;			   ///< the source has no reference left, and gets none
 	bool anon_kept;			   ///< `anon` has a reference of ours; otherwise the batch has
 	bool stepped;			   ///< (C) by pm_migration_step(): what would have to wait is not taken
+	bool copied;			   ///< the bytes are there: the batch has copied them
 	bool dirty;			   ///< an entry was dirty when it was unmapped
 	bool mlocked;			   ///< an area that mapped it was mlocked then
 	bool written;			   ///< its filesystem has written it out for this
+	bool slot_added;		   ///< swap-cache: the source got its slot for this
+	bool slot_switched;		   ///< swap-cache: the destination is in its place, and the source has a reference more
+	uint32_t split, split_moved;	   ///< a block that its owner has split: its frames, and how many have moved
 	uint32_t index;			   ///< page offset, by which the reverse map is walked
 	struct pm_anon *anon;		   ///< kept from going while nothing maps the page; NULL: a file page, or not mapped
 	struct pm_mapping *mapping;	   ///< of a file page; NULL
-	struct pm_cpumask cpus;		   ///< where a flush is due
-	uint32_t nr_maps;		   ///< entries that were unmapped
 	struct pm_migration_record *records; ///< [nr_records]
 	uint32_t nr_records, room_records;
-	/* The protocols' own. */
+	/* Those of one protocol. */
 	struct pm_table *held_leaf;	   ///< table-lock: locked
 	_Atomic uint64_t *held_entry;
 	struct pm_space **held;		   ///< semaphore: the spaces whose semaphores are held
 	uint32_t nr_held;
-	bool slot_added;		   ///< swap-cache: the source got its slot for this
-	bool slot_switched;		   ///< swap-cache: the destination is in its place, and the source has a reference more
+	/* Last, for it is long, and is not cleared. */
+	struct pm_cpumask cpus;		   ///< where a flush is due, once an entry was unmapped
 };
 
 /// A migration of one frame that has not begun.
@@ -110,6 +123,9 @@ enum pm_status pm_migration_destination(struct pm_migration *mig, unsigned int o
 
 /// Takes the next step. Returns PM_OK if it was taken (also if the migration failed by it and was rewound), or a wait's status.
 enum pm_status pm_migration_advance(struct pm_call *call, struct pm_migration *mig);
+
+/// Takes steps until `stop` is the next one, or it is over. Returns as pm_migration_advance().
+enum pm_status pm_migration_run(struct pm_call *call, struct pm_migration *mig, enum pm_migration_state stop);
 
 /// Is it over, well or not?
 static inline bool pm_migration_over(const struct pm_migration *mig)
@@ -123,5 +139,7 @@ void pm_migration_cancel(struct pm_call *call, struct pm_migration *mig, enum pm
 /// The family of the batch's anon_vma is locked for reading, or not any more. Nothing that sleeps may come in between. `batch` NULL: nothing is locked.
 void pm_batch_lock(struct pm_call *call, struct pm_batch *batch);
 void pm_batch_unlock(struct pm_call *call, struct pm_batch *batch);
+/// The destinations that are ready go on their lists, are unlocked, and lose the reference with which they were allocated.
+void pm_batch_publish(struct pm_call *call, struct pm_batch *batch);
 
 #endif

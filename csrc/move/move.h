@@ -17,7 +17,7 @@ struct pm_move {
 	struct pm_pool ranges;	 ///< struct pm_range_op
 	_Atomic uint64_t moved[PM_NR_PROTOCOLS]; ///< (A) statistics, all of them
 	_Atomic uint64_t failed[PM_NR_WHY];
-	_Atomic uint64_t batches, flushes, swap_slots, writeouts, splits;
+	_Atomic uint64_t batches, flushes, swap_slots, writeouts, split, split_moved;
 	_Atomic(struct pm_compact_state *) compact; ///< what strategy linux remembers; made by the first compaction
 };
 

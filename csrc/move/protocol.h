@@ -13,7 +13,7 @@
 
 struct pm_protocol {
 	const char *name;
-	bool batched;  ///< many frames may be between UNMAP and REMAP at once
+	bool brief;    ///< what it holds meanwhile holds up others than those who want the pages: its batches are short
 	bool unbroken; ///< UNMAP to REMAP is one step: a spin lock is held
 	bool lazy;     ///< entries come back by faults, not by REMAP
 	/// In PREPARE, both frames locked: gets what the protocol needs (a swap slot, the semaphores). Undone by `release`.
@@ -28,6 +28,8 @@ struct pm_protocol {
 	void (*undo)(struct pm_migration *mig);
 	/// Both frames are unlocked, whether it went well or not: lets go what is left.
 	void (*release)(struct pm_migration *mig);
+	/// All frames of a batch are over: lets go what they shared.
+	void (*end_batch)(struct pm_call *call, struct pm_batch *batch);
 };
 
 /* ---- what the protocols that use migration entries share (blocking.c) ---- */

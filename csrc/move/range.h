@@ -29,12 +29,6 @@ struct pm_range_moved {
 	uint32_t to;
 };
 
-/// A block that was split because there was no room for all of it.
-struct pm_range_split {
-	uint32_t pfn;
-	uint32_t order;
-};
-
 /// A range that the search found.
 struct pm_range_candidate {
 	uint32_t start;
@@ -62,7 +56,7 @@ struct pm_range_op {
 	bool no_memory;		    ///< this pass found no memory to move to
 	struct pm_range_moved *moves; ///< [nr_moves] to be put back after a failure
 	size_t nr_moves, room_moves;
-	struct pm_range_split *splits; ///< [nr_splits] to be joined again after a failure
+	uint32_t *splits;	    ///< [nr_splits] first frames of blocks that were split for want of room, to be joined again after a failure
 	size_t nr_splits, room_splits;
 	uint32_t rounds;	    ///< over the moves, putting back
 	uint32_t kept;		    ///< of this round, moves that have to wait for the next

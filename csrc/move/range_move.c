@@ -84,10 +84,9 @@ bool pm_range_reserve(struct pm_host *host, void **array, size_t size, size_t n,
 /// Whatever one batch does can be remembered.
 static bool reserve_moves(struct pm_host *host, struct pm_range_op *op)
 {
-	if (op->request.flags & PM_RANGE_KEEP_MOVES)
-		return true;
-	return pm_range_reserve(host, (void **)&op->moves, sizeof(*op->moves), op->nr_moves, PM_RANGE_BATCH, &op->room_moves) &&
-	       pm_range_reserve(host, (void **)&op->splits, sizeof(*op->splits), op->nr_splits, PM_RANGE_BATCH, &op->room_splits);
+	if (!pm_range_reserve(host, (void **)&op->splits, sizeof(*op->splits), op->nr_splits, PM_RANGE_BATCH, &op->room_splits))
+		return false;
+	return (op->request.flags & PM_RANGE_KEEP_MOVES) || pm_range_reserve(host, (void **)&op->moves, sizeof(*op->moves), op->nr_moves, PM_RANGE_BATCH, &op->room_moves);
 }
 
 /// What does not move at all: notes it. PM_ERR_BUSY: for good.
@@ -109,45 +108,40 @@ static enum pm_status note_fixed(struct pm_machine *m, struct batch *batch)
 	return status;
 }
 
-/// Was a block of several frames split for want of room, whose first frame is here?
-static bool was_split(const struct pm_machine *m, uint32_t pfn)
+/// A large block for which there was no room in one piece: its frames have their turn in the next pass. False: it stays whole.
+static bool split_block(struct pm_call *call, struct pm_range_op *op, uint32_t pfn)
 {
-	uint32_t word = pm_frame_word(pm_frame_of(m, pm_pfn(pfn)));
-
-	return pm_word_kind(word) == PM_FRAME_OWNED && pm_word_order(word) == 0 && pm_page_test(pm_page_of(m, pm_pfn(pfn)), PM_PG_MOVABLE_OPS);
+	if (pm_owner_split(call, pm_pfn(pfn)) != PM_OK)
+		return false;
+	op->splits[op->nr_splits++] = pfn;
+	op->moved_now++;
+	return true;
 }
 
-static enum pm_status note_results(struct pm_machine *m, struct batch *batch, const struct pm_migrate_result *results, const uint32_t *frames)
+static enum pm_status note_results(struct pm_call *call, struct batch *batch, const struct pm_migrate_result *results, const uint32_t *frames)
 {
 	struct pm_range_op *op = batch->op;
 	enum pm_status status = PM_OK;
 	uint32_t i;
 
 	for (i = 0; i < batch->nr && !status; i++) {
-		bool moved = results[i].to != UINT64_MAX;
-		uint32_t nr = frames[i];
+		uint32_t pfn = (uint32_t)batch->pfns[i];
 
-		if (nr > 1 && was_split(m, (uint32_t)(moved ? results[i].to : batch->pfns[i]))) {
-			/* The other parts have their turn in the next pass. */
+		if (results[i].to != UINT64_MAX) {
+			op->moved += frames[i];
+			op->moved_now += frames[i];
 			if (!(op->request.flags & PM_RANGE_KEEP_MOVES))
-				op->splits[op->nr_splits++] = (struct pm_range_split){ (uint32_t)batch->pfns[i], (uint32_t)__builtin_ctz(nr) };
-			op->in_the_way += nr - 1;
-			op->moved_now++;
-			nr = 1;
-		}
-		if (moved) {
-			op->moved += nr;
-			op->moved_now += nr;
-			if (!(op->request.flags & PM_RANGE_KEEP_MOVES))
-				op->moves[op->nr_moves++] = (struct pm_range_moved){ (uint32_t)batch->pfns[i], (uint32_t)results[i].to };
+				op->moves[op->nr_moves++] = (struct pm_range_moved){ pfn, (uint32_t)results[i].to };
 			continue;
 		}
 		if (results[i].reason == PM_WHY_FREED)
 			continue;
-		op->in_the_way += nr;
+		op->in_the_way += frames[i];
+		if (results[i].reason == PM_WHY_NO_MEMORY && frames[i] > 1 && split_block(call, op, pfn))
+			continue;
 		op->no_memory |= results[i].reason == PM_WHY_NO_MEMORY;
 		if (results[i].reason != PM_WHY_CANCELLED)
-			status = pm_range_note(m, op, (uint32_t)batch->pfns[i], nr, results[i].reason);
+			status = pm_range_note(call->m, op, pfn, frames[i], results[i].reason);
 	}
 	return status;
 }
@@ -155,7 +149,7 @@ static enum pm_status note_results(struct pm_machine *m, struct batch *batch, co
 static enum pm_status move_away(struct pm_range_run *run, struct batch *batch, struct pm_migrate_result *results)
 {
 	struct pm_range_op *op = run->op;
-	struct pm_migrate_request request = { .pfns = batch->pfns, .n = batch->nr, .mode = op->request.mode, .protocol = op->request.protocol, .flags = PM_MIGRATE_SPLIT };
+	struct pm_migrate_request request = { .pfns = batch->pfns, .n = batch->nr, .mode = op->request.mode, .protocol = op->request.protocol };
 	struct pm_machine *m = run->call->m;
 	uint32_t frames[PM_RANGE_BATCH], i;
 	enum pm_status status, noted;
@@ -167,7 +161,7 @@ static enum pm_status move_away(struct pm_range_run *run, struct batch *batch, s
 	for (i = 0; i < batch->nr; i++)
 		results[i] = (struct pm_migrate_result){ .status = PM_ERR_INTR, .reason = PM_WHY_CANCELLED, .to = UINT64_MAX };
 	status = migrate_some(run, &request, NULL, results);
-	noted = note_results(m, batch, results, frames);
+	noted = note_results(run->call, batch, results, frames);
 	return noted ? noted : status;
 }
 
@@ -313,12 +307,8 @@ enum pm_status pm_range_put_back(struct pm_range_run *run)
 			status = PM_ERR_INTR;
 	}
 	/* Those whose parts are all back in their places are whole again. */
-	while (status != PM_ERR_INTR && op->nr_splits) {
-		const struct pm_range_split *split = &op->splits[--op->nr_splits];
-		enum pm_status joined = pm_owner_join(run->call, pm_pfn(split->pfn), split->order);
-
-		(void)joined;
-	}
+	while (status != PM_ERR_INTR && op->nr_splits)
+		pm_owner_join(run->call, pm_pfn(op->splits[--op->nr_splits]));
 	pm_host_free(host, results);
 	pm_host_free(host, pfns);
 	return status;

@@ -15,15 +15,22 @@ struct held {
 	bool overflow;
 };
 
+static bool holds(struct pm_space *const *spaces, uint32_t n, const struct pm_space *space)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		if (spaces[i] == space)
+			return true;
+	return false;
+}
+
 static bool visit_collect(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint64_t addr)
 {
 	struct held *held = (struct held *)visitor;
-	uint32_t i;
-
 	(void)addr;
-	for (i = 0; i < held->n; i++)
-		if (held->spaces[i] == vma->space)
-			return true;
+	if (holds(held->spaces, held->n, vma->space))
+		return true;
 	if (held->n == held->room) {
 		held->overflow = true;
 		return false;
@@ -73,12 +80,22 @@ static enum pm_status collect(struct pm_migration *mig, struct held *held)
 	return PM_ERR_BUSY;
 }
 
+static void end_batch(struct pm_call *call, struct pm_batch *batch) PM_NO_TSA
+{
+	while (batch->nr_held)
+		pm_rwsem_write_unlock(call->waits, &batch->held[--batch->nr_held]->migrate);
+}
+
 static enum pm_status prepare(struct pm_migration *mig) PM_NO_TSA
 {
 	struct held held = { .visitor = { .visit = visit_collect } };
-	enum pm_status status = collect(mig, &held);
+	enum pm_status status;
 	uint32_t i;
 
+	/* A batch takes them as it meets their entries. */
+	if (mig->batch)
+		return PM_OK;
+	status = collect(mig, &held);
 	if (status)
 		return status;
 	qsort(held.spaces, held.n, sizeof(struct pm_space *), by_handle);
@@ -96,14 +113,29 @@ static enum pm_status prepare(struct pm_migration *mig) PM_NO_TSA
 	return status;
 }
 
-/// A space that came to the page after its semaphores were taken is not among those held: once more, then.
+/// Takes a space's semaphore for the batch, if it does not have it yet. Without waiting: in the order in which the frames of two batches ask for them, that could be for
+/// each other.
+static enum pm_status hold_for_batch(struct pm_migration *mig, struct pm_space *space) PM_NO_TSA
+{
+	struct pm_batch *batch = mig->batch;
+
+	if (holds(batch->held, batch->nr_held, space))
+		return PM_OK;
+	if (batch->nr_held == PM_BATCH_SPACES || pm_rwsem_write(mig->call, &space->migrate)) {
+		mig->reason = PM_WHY_LOCKED;
+		return PM_ERR_AGAIN;
+	}
+	batch->held[batch->nr_held++] = space;
+	return PM_OK;
+}
+
+/// Alone, the semaphores were taken before: a space that came to the page since is not among those held, so once more, then.
 static enum pm_status check(struct pm_migration *mig, struct pm_vma *vma)
 {
-	uint32_t i;
-
-	for (i = 0; i < mig->nr_held; i++)
-		if (mig->held[i] == vma->space)
-			return PM_OK;
+	if (mig->batch)
+		return hold_for_batch(mig, vma->space);
+	if (holds(mig->held, mig->nr_held, vma->space))
+		return PM_OK;
 	mig->reason = PM_WHY_REFERENCED;
 	return PM_ERR_AGAIN;
 }
@@ -115,9 +147,11 @@ static enum pm_status unmap(struct pm_migration *mig)
 
 const struct pm_protocol pm_protocol_semaphore = {
 	.name = "semaphore",
+	.brief = true,
 	.prepare = prepare,
 	.unmap = unmap,
 	.settle = pm_block_settle,
 	.remap = pm_block_remap,
 	.release = release,
+	.end_batch = end_batch,
 };

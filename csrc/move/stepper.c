@@ -1,5 +1,6 @@
 /// Migrations with a handle, taken step by step; and what a machine keeps for migration.
 #include "move/compact_linux.h"
+#include "move/half_way.h"
 #include "move/move.h"
 #include "move/protocol.h"
 #include "move/range.h"
@@ -31,6 +32,7 @@ enum pm_status pm_move_init(struct pm_machine *m)
 		pm_pool_deinit(&move->steppers);
 		pm_host_free(&m->host, move);
 	}
+	atomic_store(&m->moving, pm_move_half_way);
 	return PM_OK;
 }
 
@@ -57,6 +59,7 @@ void pm_move_destroy(struct pm_machine *m)
 		return;
 	pm_range_end_all(m);
 	end_steppers(m, move);
+	atomic_store(&m->moving, NULL);
 	pm_pool_deinit(&move->ranges);
 	pm_pool_deinit(&move->steppers);
 	pm_compact_state_free(m, atomic_load(&move->compact));
@@ -207,6 +210,7 @@ void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret)
 	ret->batches = atomic_load_explicit(&move->batches, memory_order_relaxed);
 	ret->flushes = atomic_load_explicit(&move->flushes, memory_order_relaxed);
 	ret->swap_slots = atomic_load_explicit(&move->swap_slots, memory_order_relaxed);
+	ret->split = atomic_load_explicit(&move->split, memory_order_relaxed);
+	ret->split_moved = atomic_load_explicit(&move->split_moved, memory_order_relaxed);
 	ret->writeouts = atomic_load_explicit(&move->writeouts, memory_order_relaxed);
-	ret->splits = atomic_load_explicit(&move->splits, memory_order_relaxed);
 }

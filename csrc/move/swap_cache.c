@@ -92,7 +92,7 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		return true;
 	walk->status = may_unmap(mig, vma, addr, pm_pte_load(entry));
 	if (!walk->status) {
-		uint64_t before = atomic_exchange(entry, 0);
+		uint64_t before = pm_pte_exchange(entry, 0);
 
 		if (mig->anon) {
 			m->virt->hooks.swap->dup(m, walk->slot);
@@ -123,12 +123,19 @@ static enum pm_status unmap(struct pm_migration *mig)
 	return walk.status;
 }
 
-/// Only isolation's reference and the one that the old place left are there.
-static bool drained(const struct pm_migration *mig)
+/// Are only isolation's reference and the one that the old place left there? Then these go, and nobody gets another one; where others look on between two steps,
+/// isolation's is back.
+static bool drained(struct pm_migration *mig)
 {
-	const struct pm_page *page = pm_page_of(mig->call->m, mig->from);
+	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
 
-	return pm_page_refs(page) == 2 && pm_page_mapcount(page) == 0;
+	if (pm_page_mapcount(page) != 0 || !pm_page_freeze(page, 2))
+		return false;
+	if (mig->stepped)
+		pm_page_unfreeze(page, 1);
+	else
+		mig->frozen = true;
+	return true;
 }
 
 static void pause_once(struct pm_migration *mig)
@@ -138,7 +145,9 @@ static void pause_once(struct pm_migration *mig)
 	/* Virtual time goes on, and what is due is done. */
 	if (waits->idle)
 		(void)waits->idle(waits->context);
-	sched_yield();
+	pm_yield(PM_AT_PAUSE, mig);
+	if (!pm_scheduled())
+		sched_yield();
 }
 
 /// The old frame is unlocked for a moment, so that whoever has found it before the switch gets on, sees that it is in no cache, and lets it go.
@@ -153,16 +162,16 @@ static void let_others_in(struct pm_migration *mig)
 static enum pm_status settle(struct pm_migration *mig)
 {
 	bool short_wait = mig->mode == PM_MIGRATE_ASYNC || mig->call->nowait;
-	unsigned int tries, most = short_wait ? PM_DRAIN_FAST : PM_DRAIN_SLOW;
+	/* A batch has many frames locked, among them perhaps what the others want: it looks once. */
+	unsigned int tries, most = mig->batch ? 1 : short_wait ? PM_DRAIN_FAST : PM_DRAIN_SLOW;
 
 	for (tries = 0; tries < most; tries++) {
 		if (drained(mig)) {
-			/* The old place's reference. */
-			pm_page_put(mig->call, mig->from);
 			mig->slot_switched = false;
 			return PM_OK;
 		}
-		let_others_in(mig);
+		if (!mig->batch)
+			let_others_in(mig);
 	}
 	if (mig->stepped && mig->mode != PM_MIGRATE_ASYNC)
 		return PM_ERR_INTR;
@@ -227,8 +236,8 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 	return true;
 }
 
-/// After success there is nothing to do: faults find the destination. Rewind: the old frame takes its place again, the new one is marked "again" for whoever sleeps on
-/// its lock, and the entries are put back.
+/// After success there is nothing to do: faults find the destination. Rewind: the old frame takes its place again, and the entries are put back. Whoever sleeps on the new
+/// one's lock finds it in no cache then, lets it go and looks up again.
 static void remap(struct pm_migration *mig, struct pm_pfn target)
 {
 	struct pm_machine *m = mig->call->m;
@@ -239,7 +248,6 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 		return;
 	if (mig->dirty)
 		pm_page_set_dirty(m, mig->to);
-	(void)pm_page_set(pm_page_of(m, mig->to), PM_PG_AGAIN);
 	walk.slot = pm_page_tag(m, mig->to);
 	status = pm_switch(mig->call, mig->to, mig->from, false);
 	/* The destination is locked: nobody else can have taken it out of its place. */

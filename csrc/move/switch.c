@@ -20,7 +20,7 @@ static enum pm_status take_over(struct pm_page *from, struct pm_page *to, uint32
 		PM_ASSERT_SLOW(expected == moving + 1);
 	}
 	if (moving)
-		(void)atomic_fetch_add(&to->counts, moving * PM_ONE_REF);
+		(void)pm_page_add_counts(to, moving * PM_ONE_REF);
 	return PM_OK;
 }
 
@@ -45,7 +45,7 @@ static enum pm_status switch_file(struct pm_call *call, struct pm_pfn from, stru
 		(void)pm_page_clear(old, PM_PG_CACHE | private);
 		slot->pfn = to;
 		if (!frozen && private)
-			(void)atomic_fetch_sub(&old->counts, PM_ONE_REF);
+			(void)pm_page_sub_counts(old, PM_ONE_REF);
 	}
 	pm_unlock(&file->cache.lock);
 	return status;
@@ -87,7 +87,7 @@ static enum pm_status switch_anon(struct pm_call *call, struct pm_pfn from, stru
 		return status;
 	pm_page_set_mapping(fresh, pm_page_mapping(old));
 	pm_page_set_tag(m, to, pm_page_tag(m, from));
-	(void)pm_page_set(fresh, PM_PG_ANON);
+	pm_page_set_unseen(fresh, PM_PG_ANON);
 	return PM_OK;
 }
 

@@ -32,7 +32,7 @@ static bool visit_take(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint
 		return true;
 	one->status = may_take(mig);
 	if (!one->status) {
-		before = atomic_exchange(mig->held_entry, 0);
+		before = pm_pte_exchange(mig->held_entry, 0);
 		pm_pte_store(mig->held_entry, pm_pte_migration(mig->from, before & keep, PM_PTE_WAIT_TABLE));
 		pm_block_taken(mig, vma, before);
 	}
@@ -63,7 +63,7 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 
 		struct pm_page *page = pm_page_of(mig->call->m, target);
 
-		(void)atomic_fetch_add(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+		(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 		/* As it was: who locks or unlocks the area goes through its entries, and has to wait for this one. */
 		if (mig->mlocked)
 			(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);

@@ -23,7 +23,6 @@ static void remap(struct pm_migration *mig, struct pm_pfn target)
 
 const struct pm_protocol pm_protocol_waitqueue = {
 	.name = "waitqueue",
-	.batched = true,
 	.unmap = unmap,
 	.settle = pm_block_settle,
 	.remap = remap,

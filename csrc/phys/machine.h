@@ -101,6 +101,8 @@ struct pm_request_class {
 
 enum { PM_GFP_CLASS_MASK = 0x1f };
 
+struct pm_moving;
+
 struct pm_machine {
 	struct pm_tables tables; ///< (C)
 	uint32_t nr_frames;	 ///< (C) one past the last frame
@@ -133,6 +135,8 @@ struct pm_machine {
 	struct pm_back *back;  ///< back/back.h: files, devices, reclaim
 	_Atomic(struct pm_move *) move; ///< move/move.h: migration; made by the first call that needs it
 	_Atomic(void (*)(struct pm_machine *m)) move_destroy; ///< (A) set with `move`: called first when owners of frames end
+	/// (A) set with `move`: does a migration that is half way have this frame? For pm_machine_validate(). A nil frame: is there any such migration?
+	_Atomic(bool (*)(struct pm_machine *m, struct pm_pfn pfn, struct pm_moving *ret)) moving;
 	/// What pm_memory_enable() adds to pm_machine_destroy() and pm_machine_validate(): those are in this folder, what they call is below it.
 	void (*memory_destroy)(struct pm_machine *m);
 	enum pm_status (*memory_validate)(struct pm_machine *m, char *message, size_t size);

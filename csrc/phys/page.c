@@ -2,8 +2,10 @@
 
 bool pm_page_try_get(struct pm_page *page)
 {
-	uint64_t counts = pm_page_counts(page);
+	uint64_t counts;
 
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	counts = atomic_load_explicit(&page->counts, memory_order_relaxed);
 	while (pm_counts_refs(counts) != 0)
 		/* Acquire: partner of the release in pm_page_unfreeze(). */
 		if (atomic_compare_exchange_weak_explicit(&page->counts, &counts, counts + PM_ONE_REF, memory_order_acquire, memory_order_relaxed))
@@ -13,8 +15,10 @@ bool pm_page_try_get(struct pm_page *page)
 
 bool pm_page_freeze(struct pm_page *page, uint32_t refs)
 {
-	uint64_t counts = pm_page_counts(page);
+	uint64_t counts;
 
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	counts = atomic_load_explicit(&page->counts, memory_order_relaxed);
 	while (pm_counts_refs(counts) == refs)
 		/* Sequentially consistent: who takes a reference and who freezes must not both succeed. */
 		if (atomic_compare_exchange_weak(&page->counts, &counts, counts - refs))
@@ -60,15 +64,43 @@ void pm_page_own(struct pm_machine *m, struct pm_pfn pfn)
 	note_owner(pfn, pm_word_order(word), true);
 }
 
-void pm_page_forget(struct pm_machine *m, struct pm_pfn pfn)
+void pm_page_split(struct pm_machine *m, struct pm_pfn pfn)
 {
-	struct pm_page *page = pm_page_of(m, pfn);
+	struct pm_page *head = pm_page_of(m, pfn);
+	uint32_t word = pm_frame_word(pm_frame_of(m, pfn)), flags = pm_page_flags(head), i;
 
-	/* Relaxed: nobody looks at it any more. */
-	atomic_store_explicit(&page->counts, 0, memory_order_relaxed);
-	atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
-	pm_page_set_mapping(page, 0);
-	pm_frame_set_word(pm_frame_of(m, pfn), 0);
+	PM_ASSERT(pm_word_kind(word) == PM_FRAME_OWNED && pm_page_counts(head) == PM_ONE_REF);
+	/* The head last: until then it stands for all. */
+	for (i = 1u << pm_word_order(word); i > 0; i--) {
+		struct pm_pfn part = pm_pfn(pfn.v + i - 1);
+		struct pm_page *page = pm_page_of(m, part);
+
+		/* Relaxed: as in pm_page_own(). */
+		atomic_store_explicit(&page->flags, flags, memory_order_relaxed);
+		pm_page_set_mapping(page, pm_page_mapping(head));
+		pm_page_set_tag(m, part, pm_page_tag(m, pfn));
+		atomic_store_explicit(&page->counts, PM_ONE_REF, memory_order_relaxed);
+		pm_frame_set_word(pm_frame_of(m, part), pm_word(PM_FRAME_OWNED, pm_word_migratetype(word), 0));
+	}
+}
+
+void pm_page_join(struct pm_machine *m, struct pm_pfn pfn, unsigned int order)
+{
+	uint32_t word = pm_frame_word(pm_frame_of(m, pfn)), i;
+
+	/* The head first: it stands for all again before the others are nothing. */
+	pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_OWNED, pm_word_migratetype(word), order));
+	for (i = 1; i < 1u << order; i++) {
+		struct pm_pfn part = pm_pfn(pfn.v + i);
+		struct pm_page *page = pm_page_of(m, part);
+
+		PM_ASSERT(pm_word_kind(pm_frame_word(pm_frame_of(m, part))) == PM_FRAME_OWNED && pm_page_counts(page) == PM_ONE_REF);
+		pm_frame_set_word(pm_frame_of(m, part), pm_word(PM_FRAME_NONE, 0, 0));
+		atomic_store_explicit(&page->counts, 0, memory_order_relaxed);
+		atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
+		pm_page_set_mapping(page, 0);
+		pm_page_set_tag(m, part, 0);
+	}
 }
 
 void pm_page_unown(struct pm_machine *m, struct pm_pfn pfn)

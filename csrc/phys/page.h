@@ -30,9 +30,7 @@ enum pm_page_flag {
 	PM_PG_OWNER = 1u << 15,	     ///< belongs to a kernel-like user: `mapping` is its index
 	PM_PG_MOVABLE_OPS = 1u << 16, ///< its owner can move it
 	PM_PG_TABLE = 1u << 17,	     ///< accounts for a page table
-	PM_PG_ISOLATED = 1u << 18,   ///< taken off its list by somebody who holds a reference for it
-	PM_PG_AGAIN = 1u << 19,	     ///< a migration to this frame was undone: look up anew (swap-cache protocol)
-	PM_PG_RECLAIM = 1u << 20     ///< to be freed as soon as its writeback ends
+	PM_PG_ISOLATED = 1u << 18    ///< taken off its list by somebody who holds a reference for it
 };
 
 /// A pin adds this many references, so that a pinned frame is known by its count; below it are all other references.
@@ -108,6 +106,19 @@ static inline uint32_t pm_page_clear(struct pm_page *page, uint32_t flags)
 	return atomic_fetch_and(&page->flags, ~flags);
 }
 
+/// The same for a frame that nobody else knows: it has no entry, is in no cache and on no list.
+static inline void pm_page_set_unseen(struct pm_page *page, uint32_t flags)
+{
+	/* Relaxed, and in two steps: there is nobody to see it. */
+	atomic_store_explicit(&page->flags, atomic_load_explicit(&page->flags, memory_order_relaxed) | flags, memory_order_relaxed);
+}
+
+static inline void pm_page_set_counts_unseen(struct pm_page *page, uint64_t counts)
+{
+	/* Relaxed: as above. */
+	atomic_store_explicit(&page->counts, counts, memory_order_relaxed);
+}
+
 /// Relaxed: what a frame belongs to changes under its lock, and while it is mapped it does not change but by migration.
 static inline uint32_t pm_page_mapping(const struct pm_page *page)
 {
@@ -179,9 +190,21 @@ void pm_page_own(struct pm_machine *m, struct pm_pfn pfn);
 
 /// An owned block without references, flags or links is one that pm_alloc() has given, again.
 void pm_page_unown(struct pm_machine *m, struct pm_pfn pfn);
+/// Makes one owned block of order 0 of each frame of an owned block: with the block's flags, owner and index, and one reference each. Nobody else has a
+/// reference to the block or gets one meanwhile.
+void pm_page_split(struct pm_machine *m, struct pm_pfn pfn);
+/// The other way round: 2^order owned frames from `pfn` become one block again, with what the first one says. Each has one reference.
+void pm_page_join(struct pm_machine *m, struct pm_pfn pfn, unsigned int order);
 
-/// An owned frame becomes part of the block before it, which is its owner's too: nothing is left of it as a block of its own.
-void pm_page_forget(struct pm_machine *m, struct pm_pfn pfn);
+/// What a migration that is half way has of a frame, and so nobody else accounts for (pm_machine_validate).
+struct pm_moving {
+	uint32_t refs;	  ///< references
+	uint32_t flags;	  ///< of LOCKED and ISOLATED
+	bool blocked;	  ///< migration entries name it
+	bool incomplete;  ///< it is in its place, and its flags are still those of the source
+	struct pm_pfn from, to; ///< `to` is nil before there is one
+	const char *next; ///< name of the step that is next
+};
 
 /// Gives an owned block without references, flags or links back to the allocator.
 void pm_page_disown(struct pm_machine *m, uint32_t cpu, struct pm_pfn pfn);

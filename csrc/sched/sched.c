@@ -229,10 +229,21 @@ static uint32_t end_pauses(struct pm_sched *sched)
 	return ready_mask(sched);
 }
 
+/// One of those that can goes on in place of the running task, which costs no preemption.
+static void let_go_on(struct pm_sched *sched, uint32_t step, uint32_t ready)
+{
+	uint32_t next = choose(sched, step, ready, after(sched, sched->current, ready), true);
+
+	if (sched->collect && sched->at_list == sched->nr_list && (ready & (ready - 1)))
+		add_candidate(sched, step, ready, next, true);
+	if (next != sched->current)
+		switch_to(sched, next);
+}
+
 /// The running task cannot go on: blocked, or done.
 static void give_up(struct pm_sched *sched)
 {
-	uint32_t step = sched->steps++, ready = ready_mask(sched), usual, next;
+	uint32_t step = sched->steps++, ready = ready_mask(sched);
 
 	if (!ready && sched->idle) {
 		uint32_t current = sched->current;
@@ -251,12 +262,20 @@ static void give_up(struct pm_sched *sched)
 		nobody_ready(sched);
 		return;
 	}
-	usual = after(sched, sched->current, ready);
-	next = choose(sched, step, ready, usual, true);
-	if (sched->collect && sched->at_list == sched->nr_list && (ready & (ready - 1)))
-		add_candidate(sched, step, ready, next, true);
-	if (next != sched->current)
-		switch_to(sched, next);
+	let_go_on(sched, step, ready);
+}
+
+/// The running task could go on, but would only look again whether somebody has done something: the others have their turn, which is no preemption.
+static void pause_task(struct pm_sched *sched, const void *object)
+{
+	uint32_t step = sched->steps++, others = ready_mask(sched) & ~(1u << sched->current);
+
+	if (step >= sched->step_limit)
+		pm_sched_fail(sched, PM_FAIL_ENDLESS, "not done after %" PRIu32 " steps", step);
+	if (sched->tracing)
+		add_trace(sched, PM_AT_PAUSE, object, NULL);
+	if (others)
+		let_go_on(sched, step, others);
 }
 
 static void on_yield(struct pm_hooks *hooks, enum pm_point point, const void *object)
@@ -265,6 +284,10 @@ static void on_yield(struct pm_hooks *hooks, enum pm_point point, const void *ob
 	uint32_t step, ready, next, usual = sched->current;
 	bool shared;
 
+	if (point == PM_AT_PAUSE) {
+		pause_task(sched, object);
+		return;
+	}
 	step = sched->steps++;
 	if (step >= sched->step_limit)
 		pm_sched_fail(sched, PM_FAIL_ENDLESS, "not done after %" PRIu32 " steps", step);

@@ -3,6 +3,8 @@
 #ifndef PM_TESTS_MOVE_RIG_H
 #define PM_TESTS_MOVE_RIG_H
 
+#include <string.h>
+
 #include "tests/check.h"
 #include "tests/rig.h"
 
@@ -111,17 +113,33 @@ static inline void close_scene(struct scene *s)
 	pm_machine_destroy(s->m);
 }
 
+/// Is the machine sound, and does it say that a migration is half way where one is?
+static inline void check_half_way(struct scene *s, const struct pm_migration_info *info)
+{
+	bool under_way = info->state != 0 && !info->over;
+	char message[256] = "";
+
+	if (!CHECK_EQ(pm_machine_validate(s->m, message, sizeof(message)), PM_OK) || !CHECK_EQ(strstr(message, "in migration") != NULL, under_way))
+		fprintf(stderr, "  before the step %s: %s\n", pm_migration_state_name(info->state), message);
+}
+
+/// Takes a step, if it can be taken now.
+static inline void step_once(struct scene *s, uint64_t migration, struct pm_migration_info *info)
+{
+	enum pm_status status = pm_migration_step(s->m, 0, migration, info);
+
+	CHECK(status == PM_OK || status == PM_ERR_AGAIN);
+	check_half_way(s, info);
+}
+
 /// Takes steps until it is over; gives it up if it does not get on. Returns the last that was said of it.
 static inline struct pm_migration_info finish(struct scene *s, uint64_t migration)
 {
 	struct pm_migration_info info = { 0 };
 	unsigned int tries = 0;
 
-	while (!info.over && tries++ < 64) {
-		enum pm_status status = pm_migration_step(s->m, 0, migration, &info);
-
-		CHECK(status == PM_OK || status == PM_ERR_AGAIN);
-	}
+	while (!info.over && tries++ < 64)
+		step_once(s, migration, &info);
 	CHECK_EQ(pm_migration_end(s->m, 0, migration), PM_OK);
 	return info;
 }
@@ -135,11 +153,8 @@ static inline uint64_t begin_and_step(struct scene *s, uint32_t protocol, uint32
 
 	*ret = (struct pm_migration_info){ 0 };
 	REQUIRE(pm_migration_begin(s->m, s->pfn, &anywhere, mode, protocol, flags, &migration) == PM_OK);
-	for (i = 0; i < steps && !ret->over; i++) {
-		enum pm_status status = pm_migration_step(s->m, 0, migration, ret);
-
-		CHECK(status == PM_OK || status == PM_ERR_AGAIN);
-	}
+	for (i = 0; i < steps && !ret->over; i++)
+		step_once(s, migration, ret);
 	return migration;
 }
 

@@ -156,12 +156,10 @@ static bool disturbed(enum subject subject, uint32_t protocol, uint32_t flags, u
 
 	open_scene(&s, subject);
 	REQUIRE(pm_migration_begin(s.m, s.pfn, &anywhere, PM_MIGRATE_SYNC, protocol, flags, &migration) == PM_OK);
-	for (i = 0; i < after && !info.over; i++) {
-		enum pm_status status = pm_migration_step(s.m, 0, migration, &info);
-
-		CHECK(status == PM_OK || status == PM_ERR_AGAIN);
-	}
+	for (i = 0; i < after && !info.over; i++)
+		step_once(&s, migration, &info);
 	disturbances[which].run(&s);
+	check_half_way(&s, &info);
 	if (info.over)
 		CHECK_EQ(pm_migration_end(s.m, 0, migration), PM_OK);
 	else
@@ -207,11 +205,8 @@ static void given_up_after_any_step(void)
 
 				open_scene(&s, (enum subject)subject);
 				REQUIRE(pm_migration_begin(s.m, s.pfn, &anywhere, PM_MIGRATE_SYNC, protocol, 0, &migration) == PM_OK);
-				for (i = 0; i < after && !info.over; i++) {
-					enum pm_status status = pm_migration_step(s.m, 0, migration, &info);
-
-					CHECK(status == PM_OK || status == PM_ERR_AGAIN);
-				}
+				for (i = 0; i < after && !info.over; i++)
+					step_once(&s, migration, &info);
 				CHECK_EQ(pm_migration_end(s.m, 0, migration), PM_OK);
 				CHECK_EQ(pm_migration_end(s.m, 0, migration), PM_ERR_HANDLE);
 				close_scene(&s);

@@ -46,6 +46,16 @@ static inline void pm_cpumask_or(struct pm_cpumask *to, const struct pm_cpumask 
 				      memory_order_relaxed);
 }
 
+/// Makes `to`, which is the caller's own, the CPUs of `from`. Words beyond those of `nr_cpus` are left as they are.
+static inline void pm_cpumask_copy(struct pm_cpumask *to, const struct pm_cpumask *from, uint32_t nr_cpus)
+{
+	uint32_t i;
+
+	/* Relaxed: as above. */
+	for (i = 0; i < (nr_cpus + 63) / 64; i++)
+		atomic_store_explicit(&to->word[i], atomic_load_explicit(&from->word[i], memory_order_relaxed), memory_order_relaxed);
+}
+
 static inline bool pm_cpumask_test(const struct pm_cpumask *mask, uint32_t cpu)
 {
 	/* Relaxed: set by pm_space_enter() before its first access, with a full fence. */

@@ -171,7 +171,7 @@ enum pm_status pm_page_info(struct pm_machine *m, uint64_t pfn, struct pm_page_i
 const char *pm_page_flag_name(uint32_t bit)
 {
 	static const char *const names[] = { "locked", "waiters", "uptodate", "dirty", "writeback", "error", "lru", "active", "referenced", "unevictable", "mlocked",
-					     "anon", "swapcache", "private", "cache", "owner", "movable_ops", "table", "isolated", "again", "reclaim" };
+					     "anon", "swapcache", "private", "cache", "owner", "movable_ops", "table", "isolated" };
 
 	return bit < sizeof(names) / sizeof(names[0]) ? names[bit] : NULL;
 }

@@ -50,62 +50,41 @@ static bool is_used(const struct pm_owner *owner, uint32_t number)
 	return number < owner->nr && (owner->used[number / 64] >> (number % 64) & 1);
 }
 
-static bool is_part(const struct pm_owner *owner, uint32_t number)
-{
-	return owner->part[number / 64] >> (number % 64) & 1;
-}
-
-/// A block that a caller knows by this number.
-static bool is_block(const struct pm_owner *owner, uint32_t number)
-{
-	return is_used(owner, number) && !is_part(owner, number);
-}
-
-static void free_tables(struct pm_host *host, struct pm_owner *owner)
-{
-	pm_host_free(host, owner->frames);
-	pm_host_free(host, owner->used);
-	pm_host_free(host, owner->next);
-	pm_host_free(host, owner->part);
-}
-
-/// Room for `n` more numbers.
-static bool reserve_numbers(struct pm_call *call, struct pm_owner *owner, uint32_t n)
+/// Room for one more number.
+static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
 {
 	struct pm_host *host = &call->m->host;
 	uint32_t room = owner->room ? 2 * owner->room : 64;
-	struct pm_owner more = { 0 };
+	struct pm_owner_parts **parts = NULL;
+	uint32_t *frames;
+	uint64_t *used;
 
-	if ((n == 1 && owner->free_head != PM_NIL_PFN) || owner->room - owner->nr >= n)
+	if (owner->free_head != PM_NIL_PFN || owner->nr < owner->room)
 		return true;
-	while (room - owner->nr < n)
-		room *= 2;
-	more.frames = pm_host_zalloc(host, room * sizeof(*more.frames));
-	more.used = pm_host_zalloc(host, room / 8);
-	more.next = pm_host_zalloc(host, room * sizeof(*more.next));
-	more.part = pm_host_zalloc(host, room / 8);
-	if (!more.frames || !more.used || !more.next || !more.part) {
-		free_tables(host, &more);
+	frames = pm_host_zalloc(host, room * sizeof(*frames));
+	used = pm_host_zalloc(host, room / 8);
+	if (owner->parts)
+		parts = pm_host_zalloc(host, room * sizeof(struct pm_owner_parts *));
+	if (!frames || !used || (owner->parts && !parts)) {
+		pm_host_free(host, parts);
+		pm_host_free(host, frames);
+		pm_host_free(host, used);
 		return false;
 	}
 	if (owner->nr) {
-		memcpy(more.frames, owner->frames, owner->nr * sizeof(*more.frames));
-		memcpy(more.used, owner->used, (owner->nr + 7) / 8);
-		memcpy(more.next, owner->next, owner->nr * sizeof(*more.next));
-		memcpy(more.part, owner->part, (owner->nr + 7) / 8);
+		memcpy(frames, owner->frames, owner->nr * sizeof(*frames));
+		memcpy(used, owner->used, (owner->nr + 7) / 8);
+		if (parts)
+			memcpy(parts, owner->parts, owner->nr * sizeof(struct pm_owner_parts *));
 	}
-	free_tables(host, owner);
-	owner->frames = more.frames;
-	owner->used = more.used;
-	owner->next = more.next;
-	owner->part = more.part;
+	pm_host_free(host, owner->parts);
+	owner->parts = parts;
+	pm_host_free(host, owner->frames);
+	pm_host_free(host, owner->used);
+	owner->frames = frames;
+	owner->used = used;
 	owner->room = room;
 	return true;
-}
-
-static bool reserve_number(struct pm_call *call, struct pm_owner *owner)
-{
-	return reserve_numbers(call, owner, 1);
 }
 
 /// There is room.
@@ -119,16 +98,13 @@ static uint32_t take_number(struct pm_owner *owner, struct pm_pfn pfn)
 		number = owner->nr++;
 	owner->frames[number] = pfn.v;
 	owner->used[number / 64] |= (uint64_t)1 << (number % 64);
-	owner->next[number] = PM_NIL_PFN;
 	return number;
 }
 
-static void give_number(struct pm_owner *owner, uint32_t number)
+/// Can its blocks move at all?
+static bool movable(const struct pm_owner *owner)
 {
-	owner->used[number / 64] &= ~((uint64_t)1 << (number % 64));
-	owner->part[number / 64] &= ~((uint64_t)1 << (number % 64));
-	owner->frames[number] = owner->free_head;
-	owner->free_head = number;
+	return owner->kind == PM_OWNER_MOVABLE_OPS || owner->kind == PM_OWNER_MOVABLE_WHOLE;
 }
 
 static void mark_frame(struct pm_machine *m, const struct pm_owner *owner, struct pm_pfn pfn, uint32_t number)
@@ -137,10 +113,10 @@ static void mark_frame(struct pm_machine *m, const struct pm_owner *owner, struc
 
 	pm_page_set_mapping(page, owner->pooled.index);
 	pm_page_set_tag(m, pfn, number);
-	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (owner->kind == PM_OWNER_MOVABLE_OPS ? PM_PG_MOVABLE_OPS : 0));
+	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (movable(owner) ? PM_PG_MOVABLE_OPS : 0));
 }
 
-static void free_block(struct pm_call *call, struct pm_pfn pfn)
+void pm_owner_free_block(struct pm_call *call, struct pm_pfn pfn)
 {
 	(void)pm_page_clear(pm_page_of(call->m, pfn), PM_PG_OWNER | PM_PG_MOVABLE_OPS);
 	pm_page_put(call, pfn);
@@ -152,7 +128,7 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 	struct pm_owner *owner;
 	enum pm_status status;
 
-	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS)
+	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS && kind != PM_OWNER_MOVABLE_WHOLE)
 		return PM_ERR_INVAL;
 	status = pm_call_begin(m, 0, &call);
 	if (status)
@@ -166,8 +142,7 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 		owner->nr = owner->room = 0;
 		owner->frames = NULL;
 		owner->used = NULL;
-		owner->next = NULL;
-		owner->part = NULL;
+		owner->parts = NULL;
 		owner->free_head = PM_NIL_PFN;
 		owner->handle = pm_pool_publish(&m->virt->owners, owner);
 		*ret = owner->handle;
@@ -178,6 +153,14 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 	return status;
 }
 
+static void free_number(struct pm_call *call, struct pm_owner *owner, uint32_t number)
+{
+	if (pm_owner_parts_of(owner, number))
+		pm_owner_free_parts(call, owner, number);
+	else
+		pm_owner_free_block(call, pm_pfn(owner->frames[number]));
+}
+
 /// Frees all blocks and tables of an owner whose handle is gone, and the owner.
 static void end_owner(struct pm_call *call, struct pm_owner *owner)
 {
@@ -185,12 +168,13 @@ static void end_owner(struct pm_call *call, struct pm_owner *owner)
 
 	for (number = 0; number < owner->nr; number++)
 		if (is_used(owner, number))
-			free_block(call, pm_pfn(owner->frames[number]));
-	free_tables(&call->m->host, owner);
+			free_number(call, owner, number);
+	pm_host_free(&call->m->host, owner->parts);
+	owner->parts = NULL;
+	pm_host_free(&call->m->host, owner->frames);
+	pm_host_free(&call->m->host, owner->used);
 	owner->frames = NULL;
 	owner->used = NULL;
-	owner->next = NULL;
-	owner->part = NULL;
 	owner->nr = owner->room = 0;
 }
 
@@ -269,14 +253,11 @@ enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle
 
 	if (status)
 		return status;
-	if (is_block(owner, number)) {
-		while (number != PM_NIL_PFN) {
-			uint32_t next = owner->next[number];
-
-			free_block(&call, pm_pfn(owner->frames[number]));
-			give_number(owner, number);
-			number = next;
-		}
+	if (is_used(owner, number)) {
+		free_number(&call, owner, number);
+		owner->used[number / 64] &= ~((uint64_t)1 << (number % 64));
+		owner->frames[number] = owner->free_head;
+		owner->free_head = number;
 	} else {
 		status = PM_ERR_RANGE;
 	}
@@ -284,178 +265,104 @@ enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	return status;
 }
 
-/// With the owner held for writing.
-static void replace(struct pm_call *call, struct pm_owner *owner, uint32_t number, struct pm_pfn from, struct pm_pfn to)
+/// With the owner held for writing. `at` says where the frame is, of the owner's numbers or of the parts of one.
+static void replace(struct pm_call *call, struct pm_owner *owner, uint32_t number, uint32_t *at, struct pm_pfn to)
 {
+	struct pm_pfn from = pm_pfn(*at);
 	struct pm_machine *m = call->m;
 
 	if (pm_has_contents(m))
 		memcpy(pm_frame_bytes(m, to), pm_frame_bytes(m, from), (size_t)PM_PAGE_SIZE << pm_page_order(m, from));
 	mark_frame(m, owner, to, number);
-	owner->frames[number] = to.v;
-	free_block(call, from);
+	*at = to.v;
+	/* A split block is where its first frame is. */
+	if (pm_owner_parts_of(owner, number))
+		owner->frames[number] = pm_owner_parts_of(owner, number)->frame[0];
+	pm_owner_free_block(call, from);
 }
 
-enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to) PM_NO_TSA
+/// Where the number says that this frame is; NULL: it is not.
+static uint32_t *place_of(struct pm_owner *owner, uint32_t number, struct pm_pfn pfn)
+{
+	struct pm_owner_parts *parts;
+	uint32_t i;
+
+	if (!movable(owner) || !is_used(owner, number))
+		return NULL;
+	parts = pm_owner_parts_of(owner, number);
+	if (!parts)
+		return owner->frames[number] == pfn.v ? &owner->frames[number] : NULL;
+	for (i = 0; i < 1u << parts->order; i++)
+		if (parts->frame[i] == pfn.v)
+			return &parts->frame[i];
+	return NULL;
+}
+
+enum pm_status pm_owner_hold(struct pm_call *call, struct pm_pfn from, struct pm_owner **ret, uint32_t **ret_at) PM_NO_TSA
 {
 	struct pm_machine *m = call->m;
 	uint32_t index = pm_page_mapping(pm_page_of(m, from)), number = pm_page_tag(m, from);
 	struct pm_owner *owner;
-	enum pm_status status = PM_ERR_AGAIN;
 
 	if (!index || !pm_page_test(pm_page_of(m, from), PM_PG_MOVABLE_OPS))
 		return PM_ERR_BUSY;
 	owner = pm_pool_at(&m->virt->owners, index);
-	status = pm_rwsem_write(call, &owner->lock);
-	if (status)
+	if (pm_rwsem_write(call, &owner->lock))
 		return PM_ERR_AGAIN;
-	status = PM_ERR_AGAIN;
 	/* What the frame said before the lock was taken may be old. */
-	if (owner->kind == PM_OWNER_MOVABLE_OPS && is_used(owner, number) && owner->frames[number] == from.v && pm_page_order(m, from) == pm_page_order(m, to)) {
-		replace(call, owner, number, from, to);
-		status = PM_OK;
-	}
+	*ret_at = place_of(owner, number, from);
+	*ret = owner;
+	if (*ret_at)
+		return PM_OK;
 	pm_rwsem_write_unlock(call->waits, &owner->lock);
-	return status;
+	return PM_ERR_AGAIN;
+}
+
+enum pm_status pm_owner_replace(struct pm_call *call, struct pm_pfn from, struct pm_pfn to) PM_NO_TSA
+{
+	struct pm_owner *owner;
+	uint32_t *at;
+	enum pm_status status = pm_owner_hold(call, from, &owner, &at);
+
+	if (status)
+		return status;
+	replace(call, owner, pm_page_tag(call->m, from), at, to);
+	pm_rwsem_write_unlock(call->waits, &owner->lock);
+	return PM_OK;
 }
 
 enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, uint32_t gfp, uint64_t *ret)
 {
 	struct pm_call call;
 	struct pm_owner *owner;
+	struct pm_owner_parts *parts = NULL;
 	enum pm_status status;
 	struct pm_pfn from, to;
-	bool first;
 
 	if (gfp & ~(uint32_t)PM_GFP_ALL)
 		return PM_ERR_INVAL;
 	status = begin(m, cpu, handle, true, &call, &owner);
 	if (status)
 		return status;
-	if (owner->kind != PM_OWNER_MOVABLE_OPS)
+	if (!movable(owner))
 		status = PM_ERR_ACCESS;
-	else if (!is_block(owner, number))
+	else if (!is_used(owner, number))
 		status = PM_ERR_RANGE;
-	else
-		*ret = owner->frames[number];
-	/* The parts of one that was split, one after the other. */
-	for (first = true; !status && number != PM_NIL_PFN; number = owner->next[number], first = false) {
+	if (!status) {
+		parts = pm_owner_parts_of(owner, number);
 		from = pm_pfn(owner->frames[number]);
-		status = pm_page_alloc(&call, pm_page_order(m, from), gfp, false, &to);
-		if (status)
-			break;
-		replace(&call, owner, number, from, to);
-		if (first)
-			*ret = to.v;
+		status = pm_page_alloc(&call, parts ? parts->order : pm_page_order(m, from), gfp, false, &to);
+	}
+	if (!status) {
+		if (parts) {
+			pm_owner_gather_parts(&call, owner, number, to);
+			mark_frame(m, owner, to, number);
+		} else {
+			replace(&call, owner, number, &owner->frames[number], to);
+		}
+		*ret = to.v;
 	}
 	end_write(&call, owner);
-	return status;
-}
-
-/// Takes the lock of the owner of a movable-ops block that heads there. PM_ERR_AGAIN: it is busy, or the block is not its any more; PM_ERR_BUSY: not movable.
-static enum pm_status hold_owner_of(struct pm_call *call, struct pm_pfn pfn, struct pm_owner **ret, uint32_t *ret_number) PM_NO_TSA
-{
-	struct pm_machine *m = call->m;
-	uint32_t index = pm_page_mapping(pm_page_of(m, pfn)), number = pm_page_tag(m, pfn);
-	struct pm_owner *owner;
-
-	if (!index || !pm_page_test(pm_page_of(m, pfn), PM_PG_MOVABLE_OPS))
-		return PM_ERR_BUSY;
-	owner = pm_pool_at(&m->virt->owners, index);
-	if (pm_rwsem_write(call, &owner->lock))
-		return PM_ERR_AGAIN;
-	/* What the frame said before the lock was taken may be old. */
-	if (owner->kind != PM_OWNER_MOVABLE_OPS || !is_used(owner, number) || owner->frames[number] != pfn.v) {
-		pm_rwsem_write_unlock(call->waits, &owner->lock);
-		return PM_ERR_AGAIN;
-	}
-	*ret = owner;
-	*ret_number = number;
-	return PM_OK;
-}
-
-enum pm_status pm_owner_split(struct pm_call *call, struct pm_pfn pfn) PM_NO_TSA
-{
-	struct pm_machine *m = call->m;
-	struct pm_owner *owner;
-	uint32_t number, after = PM_NIL_PFN, i;
-	enum pm_status status = hold_owner_of(call, pfn, &owner, &number);
-	unsigned int order;
-
-	if (status)
-		return status;
-	order = pm_page_order(m, pfn);
-	if (!order)
-		status = PM_ERR_BUSY;
-	else if (!reserve_numbers(call, owner, (1u << order) - 1))
-		status = PM_ERR_NOMEM;
-	/* Last to first, and the head last of all: until its word says so, nobody looks inside. */
-	for (i = (1u << order) - 1; i > 0 && !status; i--) {
-		struct pm_pfn at = pm_pfn_add(pfn, i);
-		uint32_t part;
-
-		pm_frame_set_word(pm_frame_of(m, at), pm_word(PM_FRAME_USED, pm_word_migratetype(pm_frame_word(pm_frame_of(m, pfn))), 0));
-		pm_page_own(m, at);
-		part = take_number(owner, at);
-		owner->part[part / 64] |= (uint64_t)1 << (part % 64);
-		owner->next[part] = after;
-		mark_frame(m, owner, at, part);
-		after = part;
-	}
-	if (!status) {
-		owner->next[number] = after;
-		pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_OWNED, pm_word_migratetype(pm_frame_word(pm_frame_of(m, pfn))), 0));
-	}
-	pm_rwsem_write_unlock(call->waits, &owner->lock);
-	return status;
-}
-
-enum pm_status pm_owner_join(struct pm_call *call, struct pm_pfn pfn, unsigned int order) PM_NO_TSA
-{
-	struct pm_machine *m = call->m;
-	struct pm_owner *owner;
-	uint32_t number, part, next, i = 0;
-	enum pm_status status = hold_owner_of(call, pfn, &owner, &number);
-
-	if (status)
-		return status;
-	for (part = number; part != PM_NIL_PFN && owner->frames[part] == pfn.v + i; part = owner->next[part])
-		i++;
-	if (part != PM_NIL_PFN || i != 1u << order || is_part(owner, number))
-		status = PM_ERR_AGAIN;
-	if (!status) {
-		/* The head first: whoever sees it passes over what follows. */
-		pm_frame_set_word(pm_frame_of(m, pfn), pm_word(PM_FRAME_OWNED, pm_word_migratetype(pm_frame_word(pm_frame_of(m, pfn))), order));
-		for (part = owner->next[number]; part != PM_NIL_PFN; part = next) {
-			pm_page_forget(m, pm_pfn(owner->frames[part]));
-			next = owner->next[part];
-			give_number(owner, part);
-		}
-		owner->next[number] = PM_NIL_PFN;
-	}
-	pm_rwsem_write_unlock(call->waits, &owner->lock);
-	return status;
-}
-
-enum pm_status pm_owner_frames(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, size_t n, uint64_t *frames, size_t *ret)
-{
-	struct pm_call call;
-	struct pm_owner *owner;
-	enum pm_status status = begin(m, cpu, handle, false, &call, &owner);
-
-	*ret = 0;
-	if (status)
-		return status;
-	if (!is_block(owner, number))
-		status = PM_ERR_RANGE;
-	for (; !status && number != PM_NIL_PFN; number = owner->next[number]) {
-		uint32_t first = owner->frames[number], i;
-
-		for (i = 0; i < 1u << pm_page_order(m, pm_pfn(first)); i++, ++*ret)
-			if (*ret < n)
-				frames[*ret] = first + i;
-	}
-	end_read(&call, owner);
 	return status;
 }
 
@@ -467,10 +374,33 @@ enum pm_status pm_owner_frame(struct pm_machine *m, uint32_t cpu, uint64_t handl
 
 	if (status)
 		return status;
-	if (is_block(owner, number))
+	if (is_used(owner, number))
 		*ret = owner->frames[number];
 	else
 		status = PM_ERR_RANGE;
+	end_read(&call, owner);
+	return status;
+}
+
+enum pm_status pm_owner_frames(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number, size_t room, uint64_t *ret_frames, size_t *ret)
+{
+	struct pm_call call;
+	struct pm_owner *owner;
+	enum pm_status status = begin(m, cpu, handle, false, &call, &owner);
+	size_t i;
+
+	if (status)
+		return status;
+	if (is_used(owner, number)) {
+		const struct pm_owner_parts *parts = pm_owner_parts_of(owner, number);
+		uint32_t head = owner->frames[number];
+
+		*ret = (size_t)1 << (parts ? parts->order : pm_page_order(m, pm_pfn(head)));
+		for (i = 0; i < *ret && i < room; i++)
+			ret_frames[i] = parts ? parts->frame[i] : head + i;
+	} else {
+		status = PM_ERR_RANGE;
+	}
 	end_read(&call, owner);
 	return status;
 }

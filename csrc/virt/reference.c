@@ -100,23 +100,119 @@ void pm_lru_add(struct pm_machine *m, struct pm_pfn pfn)
 	pm_unlock(&lru->lock);
 }
 
+static bool isolate_locked(struct pm_machine *m, struct pm_lru *lru, struct pm_pfn pfn) PM_REQUIRES(lru->lock)
+{
+	struct pm_page *page = pm_page_of(m, pfn);
+	enum pm_lru_list list;
+
+	if (!pm_page_test(page, PM_PG_LRU) || !pm_page_try_get(page))
+		return false;
+	/* Both flags in one step: under this lock the one is set, and the other is not. */
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
+	list = pm_lru_list_of(atomic_fetch_xor(&page->flags, PM_PG_LRU | PM_PG_ISOLATED));
+	pm_chain_remove(&m->tables, &lru->list[list], pfn, 0);
+	count_list(lru, list, (uint64_t)-1);
+	return true;
+}
+
 bool pm_lru_isolate(struct pm_machine *m, struct pm_pfn pfn)
 {
 	struct pm_lru *lru = lru_of(m, pfn);
-	struct pm_page *page = pm_page_of(m, pfn);
 	bool isolated;
 
 	pm_lock(&lru->lock);
-	isolated = pm_page_test(page, PM_PG_LRU) && pm_page_try_get(page);
-	if (isolated) {
-		/* Both flags in one step: under this lock the one is set, and the other is not. */
-		enum pm_lru_list list = pm_lru_list_of(atomic_fetch_xor(&page->flags, PM_PG_LRU | PM_PG_ISOLATED));
-
-		pm_chain_remove(&m->tables, &lru->list[list], pfn, 0);
-		count_list(lru, list, (uint64_t)-1);
-	}
+	isolated = isolate_locked(m, lru, pfn);
 	pm_unlock(&lru->lock);
 	return isolated;
+}
+
+/// Goes from the lock of one zone's lists to another's, where it is another one.
+static void hold_lists(struct pm_lru **held, struct pm_lru *next) PM_NO_TSA
+{
+	if (*held == next)
+		return;
+	if (*held)
+		pm_unlock(&(*held)->lock);
+	if (next)
+		pm_lock(&next->lock);
+	*held = next;
+}
+
+/// The same for a frame that is not locked, which is locked in the same step.
+static bool isolate_lock_locked(struct pm_machine *m, struct pm_lru *lru, struct pm_pfn pfn) PM_REQUIRES(lru->lock)
+{
+	const uint32_t change = PM_PG_LRU | PM_PG_ISOLATED | PM_PG_LOCKED;
+	struct pm_page *page = pm_page_of(m, pfn);
+	uint32_t flags = pm_page_flags(page);
+	enum pm_lru_list list;
+
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
+	do {
+		if ((flags & change) != PM_PG_LRU)
+			return false;
+	} while (!atomic_compare_exchange_weak(&page->flags, &flags, flags ^ change));
+	if (!pm_page_try_get(page)) {
+		/* Being freed: its last user waits for this lock, and nobody for the frame's. */
+		(void)atomic_fetch_xor(&page->flags, change);
+		return false;
+	}
+	pm_note_held(pm_page_key(pfn), 0, true);
+	list = pm_lru_list_of(flags);
+	pm_chain_remove(&m->tables, &lru->list[list], pfn, 0);
+	count_list(lru, list, (uint64_t)-1);
+	return true;
+}
+
+void pm_lru_isolate_lock_many(struct pm_machine *m, size_t n, const uint64_t *pfns, bool *ret) PM_NO_TSA
+{
+	struct pm_lru *held = NULL;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		hold_lists(&held, lru_of(m, pm_pfn(pfns[i])));
+		ret[i] = isolate_lock_locked(m, held, pm_pfn(pfns[i]));
+	}
+	hold_lists(&held, NULL);
+}
+
+/// LRU comes and LOCKED goes in one step. Says whether somebody waits.
+static bool publish_locked(struct pm_machine *m, struct pm_lru *lru, struct pm_pfn pfn) PM_REQUIRES(lru->lock)
+{
+	struct pm_page *page = pm_page_of(m, pfn);
+	uint32_t flags, after;
+	enum pm_lru_list list;
+
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
+	pm_note_held(pm_page_key(pfn), 0, false);
+	/* Relaxed: the exchange looks again. */
+	flags = atomic_load_explicit(&page->flags, memory_order_relaxed);
+	do {
+		list = pm_lru_list_of(flags);
+		after = (flags | PM_PG_LRU) & ~(uint32_t)(PM_PG_LOCKED | PM_PG_WAITERS);
+		/* Sequentially consistent: partner of the sleeper's mark in pm_page_wait(). */
+	} while (!atomic_compare_exchange_weak(&page->flags, &flags, after));
+	PM_ASSERT_SLOW((flags & (PM_PG_LOCKED | PM_PG_LRU)) == PM_PG_LOCKED);
+	pm_chain_push_front(&m->tables, &lru->list[list], pfn, 0);
+	count_list(lru, list, 1);
+	return (flags & PM_PG_WAITERS) != 0;
+}
+
+uint32_t pm_lru_add_unlock_many(struct pm_call *call, size_t n, const uint64_t *pfns) PM_NO_TSA
+{
+	struct pm_lru *held = NULL;
+	uint32_t woken = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		hold_lists(&held, lru_of(call->m, pm_pfn(pfns[i])));
+		if (!publish_locked(call->m, held, pm_pfn(pfns[i])))
+			continue;
+		/* Not under the lock: waking takes time. */
+		hold_lists(&held, NULL);
+		woken += pm_wake_all(call->waits, pm_page_key(pm_pfn(pfns[i])));
+	}
+	hold_lists(&held, NULL);
+	return woken;
 }
 
 void pm_lru_putback(struct pm_call *call, struct pm_pfn pfn)
@@ -231,19 +327,13 @@ static void release_many(struct pm_machine *m, size_t n, const uint64_t *pfns) P
 		if (pm_page_test(page, PM_PG_LRU)) {
 			struct pm_lru *lru = lru_of(m, pfn);
 
-			if (lru != held) {
-				if (held)
-					pm_unlock(&held->lock);
-				pm_lock(&lru->lock);
-				held = lru;
-			}
+			hold_lists(&held, lru);
 			remove_locked(m, lru, pfn);
 		}
 		atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
 		pm_page_set_mapping(page, 0);
 	}
-	if (held)
-		pm_unlock(&held->lock);
+	hold_lists(&held, NULL);
 }
 
 void pm_page_unmap_many(struct pm_call *call, size_t n, uint64_t *pfns)

@@ -50,6 +50,14 @@ void pm_lru_add(struct pm_machine *m, struct pm_pfn pfn);
 /// Takes a frame off its list with a reference and the flag ISOLATED; false if it is on none, or being freed.
 bool pm_lru_isolate(struct pm_machine *m, struct pm_pfn pfn);
 
+/// Isolates those of n frames of any zones that are not locked, and locks them, with one hold of a list's lock for a run of frames of one zone. ret[i]: the i-th
+/// was; of the others nothing has changed.
+void pm_lru_isolate_lock_many(struct pm_machine *m, size_t n, const uint64_t *pfns, bool *ret);
+
+/// Puts n locked frames that are on no list on theirs and unlocks them, which wakes who waits for them. One hold of a list's lock for a run of frames of one
+/// zone. Returns how many sleepers were woken.
+uint32_t pm_lru_add_unlock_many(struct pm_call *call, size_t n, const uint64_t *pfns);
+
 /// Gives an isolated frame back to the list that its flags name, and drops isolation's reference.
 void pm_lru_putback(struct pm_call *call, struct pm_pfn pfn);
 

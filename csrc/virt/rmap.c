@@ -4,8 +4,18 @@
 
 void pm_rmap_walk_links(struct pm_rmap_visitor *visitor, struct pm_anon *anon, uint64_t index)
 {
-	struct pm_interval *node;
+	struct pm_interval *node = anon->links.root;
 
+	/* Most anon_vmas lead to one area. */
+	if (anon->links.nr == 1) {
+		struct pm_vma *vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
+
+		if (node->start <= index && index <= node->last) {
+			visitor->nr_visited++;
+			(void)visitor->visit(visitor, vma, pm_vma_addr(vma, index));
+		}
+		return;
+	}
 	for (node = pm_interval_first(&anon->links, index, index); node; node = pm_interval_next(&anon->links, node, index, index)) {
 		struct pm_vma *vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
 

@@ -14,6 +14,9 @@ struct audit {
 	size_t size;
 	uint32_t *maps; ///< [nr_frames] entries found
 	uint32_t *refs; ///< [nr_frames] references that are accounted for
+	bool moving;	///< a migration is half way
+	uint32_t nr_moving; ///< frames that such migrations have, and one of these
+	struct pm_moving one;
 };
 
 static __attribute__((format(printf, 2, 3))) bool wrong(struct audit *a, const char *format, ...)
@@ -70,6 +73,14 @@ static bool check_index(struct audit *a, const struct pm_space *space, const str
 	return wrong(a, "space %#" PRIx64 ", address %#" PRIx64 ": the reverse map of frame %" PRIu32 " does not lead here", space->handle, addr, pfn.v);
 }
 
+/// Is it the source of a migration that is half way, and has unmapped it?
+static bool is_blocked(const struct audit *a, struct pm_pfn pfn)
+{
+	struct pm_moving moving;
+
+	return a->moving && pm_moving(a->m, pfn, &moving) && moving.blocked;
+}
+
 static bool walk_leaf(struct audit *a, struct pm_space *space, struct pm_table *leaf, uint64_t addr)
 {
 	unsigned int i;
@@ -83,7 +94,7 @@ static bool walk_leaf(struct audit *a, struct pm_space *space, struct pm_table *
 		vma = pm_vma_find(space, addr);
 		if (!vma)
 			return wrong(a, "space %#" PRIx64 ", address %#" PRIx64 ": an entry where nothing is mapped", space->handle, addr);
-		if (pm_pte_is_migration(pte))
+		if (pm_pte_is_migration(pte) && !is_blocked(a, pm_pte_pfn(pte)))
 			return wrong(a, "space %#" PRIx64 ", address %#" PRIx64 ": a migration entry was left behind", space->handle, addr);
 		if (pm_pte_present(pte) && (!check_present(a, space, vma, addr, pte) || !check_index(a, space, vma, addr, pm_pte_pfn(pte))))
 			return false;
@@ -163,16 +174,23 @@ static bool walk_lists(struct audit *a) PM_NO_TSA
 static bool check_frame(struct audit *a, uint32_t pfn)
 {
 	struct pm_page *page = pm_page_of(a->m, pm_pfn(pfn));
-	uint32_t flags = pm_page_flags(page);
+	uint32_t flags = pm_page_flags(page), left = flags & (PM_PG_LOCKED | PM_PG_ISOLATED);
+	struct pm_moving moving;
 
 	if (flags & (PM_PG_OWNER | PM_PG_TABLE))
 		a->refs[pfn]++;
+	if (a->moving && pm_moving(a->m, pm_pfn(pfn), &moving)) {
+		a->refs[pfn] += moving.refs;
+		left &= ~moving.flags;
+		a->nr_moving++;
+		a->one = moving;
+	}
 	if (pm_page_mapcount(page) != a->maps[pfn])
 		return wrong(a, "frame %" PRIu32 " counts %" PRIu32 " mappings, %" PRIu32 " entries map it", pfn, pm_page_mapcount(page), a->maps[pfn]);
 	if (pm_page_refs(page) != a->refs[pfn])
 		return wrong(a, "frame %" PRIu32 " counts %" PRIu32 " references, %" PRIu32 " are accounted for (flags %#" PRIx32 ")", pfn, pm_page_refs(page), a->refs[pfn], flags);
-	if (flags & (PM_PG_LOCKED | PM_PG_ISOLATED))
-		return wrong(a, "frame %" PRIu32 " was left %s", pfn, flags & PM_PG_LOCKED ? "locked" : "isolated");
+	if (left)
+		return wrong(a, "frame %" PRIu32 " was left %s", pfn, left & PM_PG_LOCKED ? "locked" : "isolated");
 	return true;
 }
 
@@ -204,11 +222,24 @@ static bool walk_frames(struct audit *a)
 	return true;
 }
 
+/// All is well, and some of it is half way: says so.
+static void tell_moving(const struct audit *a)
+{
+	char to[32] = "";
+
+	if (!a->nr_moving)
+		return;
+	if (!pm_pfn_is_nil(a->one.to))
+		(void)snprintf(to, sizeof(to), " to frame %" PRIu32, a->one.to.v);
+	(void)snprintf(a->message, a->size, "%" PRIu32 " frames are in migration, among them frame %" PRIu32 "%s, whose next step is %s", a->nr_moving, a->one.from.v, to, a->one.next);
+}
+
 enum pm_status pm_virt_validate(struct pm_machine *m, char *message, size_t size)
 {
 	struct audit a = { .m = m, .message = message, .size = size };
 	enum pm_status status = PM_ERR_NOMEM;
 
+	a.moving = pm_moving(m, pm_pfn_nil(), &a.one);
 	a.maps = calloc(m->nr_frames, sizeof(*a.maps));
 	a.refs = calloc(m->nr_frames, sizeof(*a.refs));
 	if (a.maps && a.refs) {
@@ -218,6 +249,8 @@ enum pm_status pm_virt_validate(struct pm_machine *m, char *message, size_t size
 			status = m->virt->hooks.audit(m, a.refs, message, size);
 		if (!status)
 			status = walk_lists(&a) && walk_frames(&a) ? PM_OK : PM_ERR_CORRUPT;
+		if (!status)
+			tell_moving(&a);
 	}
 	free(a.maps);
 	free(a.refs);

@@ -133,6 +133,14 @@ enum pm_status pm_virt_init(struct pm_machine *m, const struct pm_memory_options
 void pm_virt_end_objects(struct pm_machine *m);
 void pm_virt_deinit(struct pm_machine *m);
 /// Walks all page tables and compares what they map with what the frames count. PM_ERR_CORRUPT.
+/// Does a migration that is half way have this frame? Then what it has of it.
+static inline bool pm_moving(struct pm_machine *m, struct pm_pfn pfn, struct pm_moving *ret)
+{
+	bool (*moving)(struct pm_machine *m, struct pm_pfn pfn, struct pm_moving *ret) = atomic_load(&m->moving);
+
+	return moving && moving(m, pfn, ret);
+}
+
 enum pm_status pm_virt_validate(struct pm_machine *m, char *message, size_t size);
 
 static inline void pm_count(const struct pm_call *call, enum pm_memory_event event)

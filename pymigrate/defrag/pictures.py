@@ -35,14 +35,21 @@ def draw_obstacles(found: Obstacles, form: str = "png") -> bytes:
     Returns:
         The file's content.
     """
-    figure = new_figure(f"{found.name}: {len(found.block):,} of {found.total:,} blocks of order {found.order} cannot be freed")
+    figure = new_figure(
+        f"{found.name}: {len(found.block):,} of {found.total:,} blocks of order {found.order} cannot be freed"
+    )
     where, bars = figure.subplots(2, 1, height_ratios=(3, 1))
     last = int(found.block.max()) + 1 if len(found.block) else 1
     cells = np.zeros(-(-max(last, 1) // WIDTH) * WIDTH, np.int64)
     cells[found.block] = 1 + found.causes.argmax(axis=1)
     colours = ListedColormap([CAN_BE_FREED, *(COLOURS[cause] for cause in CAUSES)])
     where.imshow(
-        cells.reshape(-1, WIDTH), cmap=colours, vmin=-0.5, vmax=len(CAUSES) + 0.5, aspect="auto", interpolation="nearest"
+        cells.reshape(-1, WIDTH),
+        cmap=colours,
+        vmin=-0.5,
+        vmax=len(CAUSES) + 0.5,
+        aspect="auto",
+        interpolation="nearest",
     )
     where.set_title("what most of the unmovable frames of each block are", fontsize="medium")
     where.set_xlabel(f"block, {WIDTH} a row")

@@ -16,7 +16,17 @@ from pymigrate.migration import PROTOCOLS, REASONS
 if TYPE_CHECKING:
     from pymigrate.machine import Machine
 
-__all__ = ["PRIORITIES", "STANDINGS", "STRATEGIES", "Bound", "CompactResult", "ZoneResult", "bound", "census", "compact"]
+__all__ = [
+    "PRIORITIES",
+    "STANDINGS",
+    "STRATEGIES",
+    "Bound",
+    "CompactResult",
+    "ZoneResult",
+    "bound",
+    "census",
+    "compact",
+]
 
 ALL_BLOCKS: int = lib.PM_ALL_BLOCKS
 EVERY_ZONE: int = lib.PM_EVERY_ZONE

@@ -146,17 +146,18 @@ def _blocks(machine: Machine, order: int) -> int:
     return int(sum(int(n) << (o - order) for o, n in enumerate(free) if o >= order))
 
 
-def _do(machine: Machine, order: int, first: npt.NDArray[np.uint64], to: npt.NDArray[np.uint64], name: str) -> CompactResult:
+def _do(
+    machine: Machine, order: int, first: npt.NDArray[np.uint64], to: npt.NDArray[np.uint64], name: str
+) -> CompactResult:
     total = ffi.new("struct pm_compact_result *")
     before, done, whole = _blocks(machine, order), 0, None
     mode, protocol = lib.PM_MIGRATE_SYNC, lib.PM_PROTOCOL_ENTRY
     while True:
         some, there = first[done:], to[done:]
         results = ffi.new("struct pm_migrate_result[]", max(1, some.size))
-        status = lib.pm_compact_moves(
-            machine._handle, machine._this_cpu(), order, mode, protocol, some.size, u64_pointer(some), u64_pointer(there),
-            results, total,
-        )  # fmt: skip
+        arrays = (some.size, u64_pointer(some), u64_pointer(there), results)
+        where = (machine._handle, machine._this_cpu())
+        status = lib.pm_compact_moves(*where, order, mode, protocol, *arrays, total)
         if status not in (0, lib.PM_ERR_INTR):
             raise error_of(status, strategy=name)
         result = read_result(total, name, order)

@@ -64,11 +64,14 @@ class Obstacles:
         """For each cause that there is: in how many blocks it stands, in how many it alone, and how many frames."""
         there = self.causes > 0
         alone = there & (there.sum(axis=1) == 1)[:, None]
+        counts = zip(
+            there.sum(axis=0).tolist(), alone.sum(axis=0).tolist(), self.causes.sum(axis=0).tolist(), strict=True
+        )
         return {
-            cause: {"blocks": int(there[:, i].sum()), "alone": int(alone[:, i].sum()), "frames": int(self.causes[:, i].sum())}
-            for i, cause in enumerate(CAUSES)
-            if there[:, i].any()
-        }  # fmt: skip
+            cause: {"blocks": blocks, "alone": by_itself, "frames": frames}
+            for cause, (blocks, by_itself, frames) in zip(CAUSES, counts, strict=True)
+            if blocks
+        }
 
     def hopeful(self) -> NDArray[np.int64]:
         """Indices of the blocks, those that the fewest frames keep from coming free first."""
@@ -105,7 +108,8 @@ class Obstacles:
 def _per_block(flags: NDArray[np.bool_], size: int, nr: int) -> NDArray[np.int64]:
     whole = np.zeros(nr * size, np.bool_)
     whole[: len(flags)] = flags
-    return whole.reshape(nr, size).sum(axis=1, dtype=np.int64)
+    counts: NDArray[np.int64] = whole.reshape(nr, size).sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def find_obstacles(name: str, uses: Uses, counts: NDArray[np.uint32], order: int) -> Obstacles:
@@ -182,9 +186,7 @@ def _picture_name(ctx: click.Context, param: click.Parameter, value: str | None)
 
 @click.command("why")
 @click.argument("snapshot", metavar="SNAPSHOT")
-@click.option(
-    "--order", type=click.IntRange(0, lib.PM_MAX_ORDER), default=9, show_default=True, help="Of the blocks."
-)
+@click.option("--order", type=click.IntRange(0, lib.PM_MAX_ORDER), default=9, show_default=True, help="Of the blocks.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=LISTED, show_default=True, help="List so many blocks in the table."
 )

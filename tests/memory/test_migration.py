@@ -18,6 +18,7 @@ from pymigrate import (
     Destination,
     File,
     FrameError,
+    Gfp,
     HandleError,
     Machine,
     MemoryOptions,
@@ -284,3 +285,51 @@ def test_the_document_shows_the_sources_table() -> None:
         assert f"| `{protocol}` |" in text
     for reason in REASONS:
         assert f"| {reason} |" in text
+
+
+def test_blocks_are_split_where_no_destination_of_their_order_exists(machine: Machine) -> None:
+    balloon = Owner(machine, "movable-ops")
+    number = balloon.alloc(order=4, gfp=Gfp.KERNEL)
+    before = balloon.frames(number)
+    assert before.tolist() == list(range(balloon.frame(number), balloon.frame(number) + 16))
+    # Only every other frame of the movable zone is free, and the last one is not.
+    for pfn in range(2048, 4096):
+        machine.take(pfn)
+    for pfn in range(2048, 2048 + 2 * 10, 2):
+        machine.free(pfn)
+    machine.drain()
+    there = Destination(zone=1)
+    whole = migrate(machine, before[:1], destination=there)
+    assert whole.moved == 0
+    assert whole.split.tolist() == [0]
+    assert balloon.frames(number).tolist() == before.tolist()
+    parts = migrate(machine, before[:1], destination=there, split=True)
+    assert parts.reasons() == {"no destination": 1}
+    assert (parts.split.tolist(), parts.split_moved.tolist()) == ([16], [10])
+    after = balloon.frames(number)
+    assert (after[:10] >= 2048).all()
+    assert after[10:].tolist() == before[10:].tolist()
+    assert balloon.frame(number) == after[0]
+    assert (counters(machine).split, counters(machine).split_moved) == (1, 10)
+    machine.validate()
+    first = balloon.move(number, gfp=Gfp.KERNEL)
+    assert balloon.frames(number).tolist() == list(range(first, first + 16))
+    machine.validate()
+    with pytest.raises(FrameError):
+        balloon.frames(number + 1)
+    balloon.close()
+    machine.validate()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_validate_says_what_is_half_way(machine: Machine, protocol: Any) -> None:
+    space, addr, pfns = pages(machine, 1)
+    assert machine.validate() == ""
+    with Migration(machine, int(pfns[0]), protocol=protocol) as migration:
+        while migration.step() and not migration.over:
+            said = machine.validate()
+            assert f"frame {pfns[0]}" in said
+            assert said.endswith(f"next step is {migration.state}")
+        assert migration.reason == "moved"
+    assert machine.validate() == ""
+    assert intact(space, addr, 1)

@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from pymigrate import AddressSpace, FrameState, Gfp, Machine, MemoryOptions, Owner, Zone, ZoneKind, migrate, ranges
+from pymigrate import AddressSpace, FrameState, Machine, MemoryOptions, Owner, Zone, ZoneKind, ranges
 from pymigrate.errors import ArgumentError, FrameError, HandleError, OutOfMemoryError, StateError
-from pymigrate.migration import REASONS
 from pymigrate.ranges import Range, RangeError
 
 pytestmark = pytest.mark.asan
@@ -169,34 +168,6 @@ def test_ctrl_c_is_heard_and_everything_is_undone(filled: tuple[Machine, Address
     assert all(zone.nr_isolated == 0 for zone in machine.zones)
     pin.unpin()
     check(filled)
-
-
-def test_a_large_block_without_room_moves_in_pieces(machine: Machine) -> None:
-    balloon = Owner(machine, "movable-ops")
-    number = balloon.alloc(order=5)
-    before = balloon.frames(number)
-    assert before.size == 32
-    space = AddressSpace(machine)
-    addr = space.map(14_000 * PAGE)
-    with contextlib.suppress(OutOfMemoryError):
-        space.touch(addr, 14_000 * PAGE, write=True)
-    with contextlib.suppress(OutOfMemoryError):
-        while True:
-            machine.alloc(gfp=Gfp.HIGHUSER_MOVABLE | Gfp.MEMALLOC)
-    for page in range(0, 14_000, 2):
-        space.unmap(addr + page * PAGE, PAGE)
-    moved = migrate(machine, [balloon.frame(number)])
-    assert moved.moved == 0
-    assert list(moved.reasons()) == [REASONS[4]]
-    moved = migrate(machine, [balloon.frame(number)], split=True)
-    assert moved.moved == 1
-    after = balloon.frames(number)
-    assert after[0] == moved.to[0] != before[0]
-    assert (after[1:] == before[1:]).all()
-    balloon.free(number)
-    with pytest.raises(FrameError):
-        balloon.frames(number)
-    machine.validate()
 
 
 def test_bad_arguments_name_what_is_wrong(machine: Machine) -> None:
