@@ -44,3 +44,11 @@ def test_the_readmes_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         names: dict[str, object] = {}
         exec(compile(block, "README.md", "exec"), names)
         assert "result" in names or "machine" in names
+
+
+def test_the_example_on_ranges_runs() -> None:
+    (block,) = BLOCK.findall((ROOT / "docs" / "RANGES.md").read_text("utf-8"))
+    names: dict[str, Any] = {}
+    exec(compile(block, "RANGES.md", "exec"), names)
+    assert names["piece"].ok
+    assert names["gone"].ok

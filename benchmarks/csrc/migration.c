@@ -1,48 +1,12 @@
 /// The driver of benchmarks/migration.py: moves pages by each protocol, beside a copy of the same list of pages and the host kernel's compaction.
 /// Reads one request a line (`name numbers…`) and answers with one line of numbers.
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "driver.h"
 
-#include "pymigrate.h"
-
-enum { PAGE = PM_PAGE_SIZE, PAGES = 1 << 15, FRAMES = 1 << 17, SAMPLES = 1 << 20 };
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "benchmark driver: %s\n", what);
-	exit(EXIT_FAILURE);
-}
-
-#define must(call)                                                                                              \
-	do {                                                                                                    \
-		enum pm_status must_status = (call);                                                            \
-		if (must_status != PM_OK) {                                                                     \
-			fprintf(stderr, "benchmark driver: %s: %s\n", #call, pm_status_text(must_status));      \
-			exit(EXIT_FAILURE);                                                                     \
-		}                                                                                               \
-	} while (0)
-
-static double now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
+enum { PAGES = 1 << 15, FRAMES = 1 << 17, SAMPLES = 1 << 20 };
 
 /// 512 MiB with contents and swap, its memory had from the host beforehand.
 static struct pm_machine *open_machine(uint64_t swap_slots)
@@ -143,45 +107,6 @@ static size_t move_pages(struct scene *s, uint32_t cpu, uint32_t protocol, uint6
 	return moved;
 }
 
-/// A copy of the same list of pages with stores past the cache, and with memcpy: ns a page each.
-static void copy_list(const uint64_t *from, const uint64_t *to, uint64_t n, double *ret_stream, double *ret_memcpy)
-{
-	static char *base;
-	double begin;
-	uint64_t i;
-
-	if (!base) {
-		base = mmap(NULL, (size_t)FRAMES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (base == MAP_FAILED)
-			die("no memory");
-		(void)madvise(base, (size_t)FRAMES * PAGE, MADV_HUGEPAGE);
-		memset(base, 1, (size_t)FRAMES * PAGE);
-	}
-	begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
-	for (i = 0; i < n; i++) {
-#if defined(__x86_64__)
-		const __m128i *source = (const __m128i *)(base + from[i] * PAGE);
-		__m128i *target = (__m128i *)(base + to[i] * PAGE);
-
-		for (unsigned j = 0; j < PAGE / sizeof(__m128i); j += 4) {
-			__m128i a = _mm_load_si128(source + j), b = _mm_load_si128(source + j + 1), c = _mm_load_si128(source + j + 2), d = _mm_load_si128(source + j + 3);
-
-			_mm_stream_si128(target + j, a);
-			_mm_stream_si128(target + j + 1, b);
-			_mm_stream_si128(target + j + 2, c);
-			_mm_stream_si128(target + j + 3, d);
-		}
-#else
-		memcpy(base + to[i] * PAGE, base + from[i] * PAGE, PAGE);
-#endif
-	}
-	*ret_stream = (now_ns(CLOCK_THREAD_CPUTIME_ID) - begin) / (double)n;
-	begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
-	for (i = 0; i < n; i++)
-		memcpy(base + to[i] * PAGE, base + from[i] * PAGE, PAGE);
-	*ret_memcpy = (now_ns(CLOCK_THREAD_CPUTIME_ID) - begin) / (double)n;
-}
-
 /// page PROTOCOL CHILDREN FS ROUNDS: ns a moved page, of a streaming copy and of a memcpy of the same list, and how many moved of how many.
 static void run_page(uint32_t protocol, unsigned children, int fs, unsigned rounds)
 {
@@ -205,7 +130,7 @@ static void run_page(uint32_t protocol, unsigned children, int fs, unsigned roun
 				to[n++] = s.results[i].to;
 			}
 		if (n)
-			copy_list(from, to, n, &one_stream, &one_memcpy);
+			copy_list(FRAMES, from, to, n, &one_stream, &one_memcpy);
 		/* The first round has the caches to fill. */
 		if (round == 0)
 			continue;
@@ -421,53 +346,14 @@ static void run_writeouts(int fs)
 }
 
 /// kernel MIB: ns of system time for each page that /proc/sys/vm/compact_memory moves in fragmented memory; 0 and the reason's number where it cannot be had (1: not root, 2: moved nothing).
-static uint64_t vmstat(const char *name)
-{
-	FILE *file = fopen("/proc/vmstat", "r");
-	char key[64];
-	unsigned long long value, found = 0;
-
-	while (file && fscanf(file, "%63s %llu", key, &value) == 2)
-		if (strcmp(key, name) == 0)
-			found = value;
-	if (file)
-		fclose(file);
-	return found;
-}
-
 static void run_kernel(uint64_t mib)
 {
-	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY);
-	size_t bytes = mib << 20;
-	uint64_t before, moved;
-	double begin, took;
-	char *p;
+	struct kernel_work work = compact_host(mib);
 
-	if (fd < 0) {
-		printf("0 1\n");
-		return;
-	}
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		die("no memory");
-	(void)madvise(p, bytes, MADV_NOHUGEPAGE);
-	for (size_t i = 0; i < bytes; i += PAGE)
-		p[i] = 1;
-	/* Every other page goes: no block of any size is whole. */
-	for (size_t i = 0; i < bytes; i += 2 * PAGE)
-		(void)madvise(p + i, PAGE, MADV_DONTNEED);
-	before = vmstat("pgmigrate_success");
-	begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
-	if (write(fd, "1", 1) != 1)
-		die("compact_memory");
-	took = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
-	moved = vmstat("pgmigrate_success") - before;
-	munmap(p, bytes);
-	close(fd);
-	if (moved < 1000)
-		printf("0 2\n");
+	if (work.refused)
+		printf("0 %d\n", work.refused);
 	else
-		printf("%.1f 0 %llu\n", took / (double)moved, (unsigned long long)moved);
+		printf("%.1f 0 %llu\n", work.took_ns / (double)work.moved, (unsigned long long)work.moved);
 }
 
 int main(void)

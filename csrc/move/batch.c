@@ -80,8 +80,9 @@ static void end_batch(struct pm_job *job)
 		for (i = 0; i < batch->nr_empty; i++)
 			pm_page_unown(m, pm_pfn(batch->empty[i]));
 		job->supply->emptied(job->supply, job->call, batch->nr_empty, batch->empty);
-	} else if (batch->nr_empty)
+	} else if (batch->nr_empty) {
 		pm_page_disown_bulk(m, job->call->cpu, batch->nr_empty, batch->empty);
+	}
 	if (batch->nr_fresh) {
 		enum pm_status status = pm_free_bulk(m, job->call->cpu, 0, batch->nr_fresh, batch->fresh, &done);
 

@@ -66,7 +66,7 @@ void pm_job_move_owned(struct pm_job *job, size_t i)
 	mig->status = pm_migration_destination(mig, order) ? PM_ERR_NOMEM : PM_OK;
 	if (mig->status) {
 		/* The first time the others may just have taken what there is for this pass. */
-		if (order && job->tries[i] > 1 && (mig->flags & PM_MIGRATE_SPLIT) && !mig->supply && mig->destination.kind != PM_DEST_GIVEN)
+		if (order && job->tries[i] > 1 && (mig->flags & PM_MIGRATE_SPLIT) && !job->supply && mig->destination.kind != PM_DEST_GIVEN)
 			pm_split_and_move(mig, order);
 		return;
 	}

@@ -27,6 +27,8 @@ void pm_job_over(struct pm_job *job, size_t i);
 bool pm_job_out_of_memory(const struct pm_job *job, const struct pm_migration *mig);
 /// Goes on until `stop` is the next step, or it is over. INTR, CLOSED: undone, and the call is to end.
 enum pm_status pm_job_advance(struct pm_job *job, struct pm_migration *mig, enum pm_migration_state stop);
+/// Did it fail because there is no memory for any frame? A given destination is one frame's own matter.
+bool pm_job_out_of_memory(const struct pm_job *job, const struct pm_migration *mig);
 /// Is it a movable-ops block? Its owner moves it (pm_job_move_owned).
 bool pm_job_is_owned(const struct pm_job *job, size_t i);
 void pm_job_move_owned(struct pm_job *job, size_t i);

@@ -293,7 +293,7 @@ static enum pm_status roll_back(struct pm_range_run *run)
 	if (status == PM_ERR_INTR)
 		return status;
 	end_isolation(run->call->m, op);
-	op->nr_moves = 0;
+	op->nr_moves = op->nr_splits = 0;
 	if (may_go_on(op))
 		return next_candidate(run->call->m, op);
 	op->state = PM_RANGE_FAILED;

@@ -56,6 +56,8 @@ struct pm_range_op {
 	bool no_memory;		    ///< this pass found no memory to move to
 	struct pm_range_moved *moves; ///< [nr_moves] to be put back after a failure
 	size_t nr_moves, room_moves;
+	uint32_t *splits;	    ///< [nr_splits] first frames of blocks that were split for want of room, to be joined again after a failure
+	size_t nr_splits, room_splits;
 	uint32_t rounds;	    ///< over the moves, putting back
 	uint32_t kept;		    ///< of this round, moves that have to wait for the next
 	struct pm_obstacle *obstacles; ///< [nr_obstacles]
@@ -107,6 +109,9 @@ enum pm_status pm_range_note(struct pm_machine *m, struct pm_range_op *op, uint3
 /// EVACUATING: one batch of frames moves away. PM_ERR_BUSY: something is there that can never move. PM_ERR_INTR, PM_ERR_CLOSED, PM_ERR_NOMEM.
 /// With `op->at` at the end, the pass is over.
 enum pm_status pm_range_evacuate(struct pm_range_run *run);
+
+/// Room for `more` elements of `size` bytes behind the first `n`. False: the host has no memory.
+bool pm_range_reserve(struct pm_host *host, void **array, size_t size, size_t n, size_t more, size_t *room);
 
 /// ROLLING_BACK: moves what had moved away back, as far as it can. PM_ERR_INTR: not done yet.
 enum pm_status pm_range_put_back(struct pm_range_run *run);

@@ -5,6 +5,7 @@
 
 #include "phys/buddy.h"
 #include "phys/pcp.h"
+#include "virt/owner.h"
 
 /// Blocks that move in one go.
 enum { PM_RANGE_BATCH = PM_BATCH_FRAMES };
@@ -60,22 +61,32 @@ static bool collect(const struct pm_range_seen *seen, void *arg)
 	return batch->nr < PM_RANGE_BATCH && batch->nr_fixed < PM_RANGE_BATCH;
 }
 
+bool pm_range_reserve(struct pm_host *host, void **array, size_t size, size_t n, size_t more, size_t *room)
+{
+	size_t wanted = *room ? 2 * *room : 64;
+	void *larger;
+
+	if (n + more <= *room)
+		return true;
+	while (wanted < n + more)
+		wanted *= 2;
+	larger = pm_host_zalloc(host, wanted * size);
+	if (!larger)
+		return false;
+	if (n)
+		memcpy(larger, *array, n * size);
+	pm_host_free(host, *array);
+	*array = larger;
+	*room = wanted;
+	return true;
+}
+
+/// Whatever one batch does can be remembered.
 static bool reserve_moves(struct pm_host *host, struct pm_range_op *op)
 {
-	size_t room = op->room_moves ? 2 * op->room_moves : 2 * PM_RANGE_BATCH;
-	struct pm_range_moved *more;
-
-	if ((op->request.flags & PM_RANGE_KEEP_MOVES) || op->nr_moves + PM_RANGE_BATCH <= op->room_moves)
-		return true;
-	more = pm_host_zalloc(host, room * sizeof(*more));
-	if (!more)
+	if (!pm_range_reserve(host, (void **)&op->splits, sizeof(*op->splits), op->nr_splits, PM_RANGE_BATCH, &op->room_splits))
 		return false;
-	if (op->nr_moves)
-		memcpy(more, op->moves, op->nr_moves * sizeof(*more));
-	pm_host_free(host, op->moves);
-	op->moves = more;
-	op->room_moves = room;
-	return true;
+	return (op->request.flags & PM_RANGE_KEEP_MOVES) || pm_range_reserve(host, (void **)&op->moves, sizeof(*op->moves), op->nr_moves, PM_RANGE_BATCH, &op->room_moves);
 }
 
 /// What does not move at all: notes it. PM_ERR_BUSY: for good.
@@ -97,26 +108,40 @@ static enum pm_status note_fixed(struct pm_machine *m, struct batch *batch)
 	return status;
 }
 
-static enum pm_status note_results(struct pm_machine *m, struct batch *batch, const struct pm_migrate_result *results, const uint32_t *frames)
+/// A large block for which there was no room in one piece: its frames have their turn in the next pass. False: it stays whole.
+static bool split_block(struct pm_call *call, struct pm_range_op *op, uint32_t pfn)
+{
+	if (pm_owner_split(call, pm_pfn(pfn)) != PM_OK)
+		return false;
+	op->splits[op->nr_splits++] = pfn;
+	op->moved_now++;
+	return true;
+}
+
+static enum pm_status note_results(struct pm_call *call, struct batch *batch, const struct pm_migrate_result *results, const uint32_t *frames)
 {
 	struct pm_range_op *op = batch->op;
 	enum pm_status status = PM_OK;
 	uint32_t i;
 
 	for (i = 0; i < batch->nr && !status; i++) {
+		uint32_t pfn = (uint32_t)batch->pfns[i];
+
 		if (results[i].to != UINT64_MAX) {
 			op->moved += frames[i];
 			op->moved_now += frames[i];
 			if (!(op->request.flags & PM_RANGE_KEEP_MOVES))
-				op->moves[op->nr_moves++] = (struct pm_range_moved){ (uint32_t)batch->pfns[i], (uint32_t)results[i].to };
+				op->moves[op->nr_moves++] = (struct pm_range_moved){ pfn, (uint32_t)results[i].to };
 			continue;
 		}
 		if (results[i].reason == PM_WHY_FREED)
 			continue;
 		op->in_the_way += frames[i];
+		if (results[i].reason == PM_WHY_NO_MEMORY && frames[i] > 1 && split_block(call, op, pfn))
+			continue;
 		op->no_memory |= results[i].reason == PM_WHY_NO_MEMORY;
 		if (results[i].reason != PM_WHY_CANCELLED)
-			status = pm_range_note(m, op, (uint32_t)batch->pfns[i], frames[i], results[i].reason);
+			status = pm_range_note(call->m, op, pfn, frames[i], results[i].reason);
 	}
 	return status;
 }
@@ -136,7 +161,7 @@ static enum pm_status move_away(struct pm_range_run *run, struct batch *batch, s
 	for (i = 0; i < batch->nr; i++)
 		results[i] = (struct pm_migrate_result){ .status = PM_ERR_INTR, .reason = PM_WHY_CANCELLED, .to = UINT64_MAX };
 	status = migrate_some(run, &request, NULL, results);
-	noted = note_results(m, batch, results, frames);
+	noted = note_results(run->call, batch, results, frames);
 	return noted ? noted : status;
 }
 
@@ -281,6 +306,9 @@ enum pm_status pm_range_put_back(struct pm_range_run *run)
 		if (!status && op->nr_moves && op->rounds < PM_RANGE_ROUNDS && pm_range_spent(run, PM_RANGE_BATCH * PM_RANGE_MOVE_COST))
 			status = PM_ERR_INTR;
 	}
+	/* Those whose parts are all back in their places are whole again. */
+	while (status != PM_ERR_INTR && op->nr_splits)
+		pm_owner_join(run->call, pm_pfn(op->splits[--op->nr_splits]));
 	pm_host_free(host, results);
 	pm_host_free(host, pfns);
 	return status;

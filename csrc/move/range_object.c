@@ -205,6 +205,9 @@ static void free_lists(struct pm_machine *m, struct pm_range_op *op)
 {
 	pm_host_free(&m->host, op->moves);
 	pm_host_free(&m->host, op->obstacles);
+	pm_host_free(&m->host, op->splits);
+	op->splits = NULL;
+	op->nr_splits = op->room_splits = 0;
 	op->moves = NULL;
 	op->obstacles = NULL;
 	op->nr_moves = op->room_moves = op->nr_obstacles = op->room_obstacles = 0;

@@ -1,8 +1,6 @@
 /// Looking at ranges: what stands there, what can never move, and which range is emptied most cheaply.
 #include "move/range.h"
 
-#include <string.h>
-
 #include "phys/buddy.h"
 
 /* ---- what stands at a place ---- */
@@ -125,18 +123,8 @@ uint32_t pm_range_walk(struct pm_machine *m, struct pm_zone *zone, uint32_t from
 
 enum pm_status pm_range_note(struct pm_machine *m, struct pm_range_op *op, uint32_t pfn, uint32_t nr, uint32_t reason)
 {
-	if (op->nr_obstacles == op->room_obstacles) {
-		size_t room = op->room_obstacles ? 2 * op->room_obstacles : 64;
-		struct pm_obstacle *more = pm_host_zalloc(&m->host, room * sizeof(*more));
-
-		if (!more)
-			return PM_ERR_NOMEM;
-		if (op->nr_obstacles)
-			memcpy(more, op->obstacles, op->nr_obstacles * sizeof(*more));
-		pm_host_free(&m->host, op->obstacles);
-		op->obstacles = more;
-		op->room_obstacles = room;
-	}
+	if (!pm_range_reserve(&m->host, (void **)&op->obstacles, sizeof(*op->obstacles), op->nr_obstacles, 1, &op->room_obstacles))
+		return PM_ERR_NOMEM;
 	op->obstacles[op->nr_obstacles++] = (struct pm_obstacle){ .pfn = pfn, .nr = nr, .reason = reason };
 	return PM_OK;
 }

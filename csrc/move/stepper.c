@@ -59,8 +59,8 @@ void pm_move_destroy(struct pm_machine *m)
 		return;
 	pm_range_end_all(m);
 	end_steppers(m, move);
-	pm_pool_deinit(&move->ranges);
 	atomic_store(&m->moving, NULL);
+	pm_pool_deinit(&move->ranges);
 	pm_pool_deinit(&move->steppers);
 	pm_compact_state_free(m, atomic_load(&move->compact));
 	pm_host_free(&m->host, move);

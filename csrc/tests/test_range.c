@@ -319,6 +319,57 @@ static void a_gibibyte_in_one_piece(void)
 	space_rig_end(&rig);
 }
 
+/// A large block for which there is no room in one piece is split by its owner, who still knows it as one; after a failure it is whole again.
+static void a_large_block_without_room_is_split(void)
+{
+	enum { ORDER = PB_ORDER - 1, NR = 1 << ORDER };
+	struct stage s = open_stage(0);
+	struct pm_range_request request;
+	uint64_t owner, space, addr, i, head, frames[NR], pin, pfn, wrong = 0;
+	struct pm_range_info info;
+	struct picture before;
+	uint32_t number;
+	size_t n;
+
+	REQUIRE(pm_owner_create(s.m, PM_OWNER_MOVABLE_OPS, &owner) == PM_OK);
+	REQUIRE(pm_owner_alloc(s.m, 0, owner, ORDER, RIG_MOVABLE, &number) == PM_OK);
+	REQUIRE(pm_owner_frame(s.m, 0, owner, number, &head) == PM_OK);
+	for (i = 0; i < NR; i++)
+		memset(s.m->arena + (head + i) * PAGE, (int)(i * 3 + 1), PAGE);
+	/* All the rest is in use, then every other page goes: there is room for each frame, and for no two together. */
+	space = space_make(s.m);
+	addr = space_map(s.m, space, FRAMES - NR);
+	REQUIRE(pm_touch(s.m, 0, space, addr, (FRAMES - NR) * (uint64_t)PAGE, true, &i) == PM_OK);
+	for (i = 0; i < FRAMES - NR; i++) {
+		pfn = space_frame(s.m, space, addr + i * PAGE);
+		if (pfn % 2 && pfn / PB != head / PB)
+			CHECK_EQ(pm_unmap(s.m, 0, space, addr + i * PAGE, PAGE), PM_OK);
+	}
+	/* First with a page beside it that stays: all is whole again afterwards. */
+	for (i = 0; space_pte(s.m, space, addr + i * PAGE).kind != PM_PTE_PRESENT || space_frame(s.m, space, addr + i * PAGE) / PB != head / PB; i++)
+		;
+	REQUIRE(pm_pin(s.m, 0, space, addr + i * PAGE, PM_PIN_SHORT, false, &pfn, &pin) == PM_OK);
+	before = picture_take(s.m);
+	request = range_request(PM_RANGE_TAKE, head / PB * PB, head / PB * PB + PB);
+	CHECK_EQ(range_do(s.m, &request, &info), PM_ERR_BUSY);
+	CHECK(info.moved >= NR);
+	CHECK_EQ(info.put_back, info.moved);
+	picture_compare(s.m, &before);
+	CHECK_EQ(pm_unpin(s.m, 0, pin), PM_OK);
+	CHECK_EQ(range_do(s.m, &request, &info), PM_OK);
+	REQUIRE(pm_owner_frames(s.m, 0, owner, number, NR, frames, &n) == PM_OK);
+	CHECK_EQ(n, NR);
+	CHECK(frames[1] != frames[0] + 1);
+	for (i = 0; i < NR; i++)
+		wrong += s.m->arena[frames[i] * PAGE + 77] != (char)(i * 3 + 1) || frames[i] / PB == head / PB;
+	CHECK_EQ(wrong, 0);
+	CHECK(rig_valid(s.m));
+	range_free(s.m, info.start, PB);
+	CHECK_EQ(pm_owner_destroy(s.m, 0, owner), PM_OK);
+	space_exit(s.m, space);
+	close_stage(&s);
+}
+
 /* ---- offline, online ---- */
 
 static void blocks_go_offline_and_come_back(void)
@@ -435,6 +486,7 @@ static void bad_requests_are_refused(void)
 	REFUSED(search, kind = PM_RANGE_OFFLINE, PM_ERR_INVAL);
 	bad = range_request(PM_RANGE_OFFLINE, 0, PB - 1);
 	CHECK_EQ(pm_range_begin(s.m, &bad, &range), PM_ERR_INVAL);
+	CHECK_EQ(pm_exercise(s.m, 0, PM_NR_EXERCISES, 1), PM_ERR_INVAL);
 	CHECK_EQ(pm_range_run(s.m, 0, 12345, &info), PM_ERR_HANDLE);
 	CHECK_EQ(pm_range_cancel(s.m, 12345), PM_ERR_HANDLE);
 	CHECK_EQ(pm_range_online(s.m, 0, PB), PM_ERR_STATE);
@@ -456,6 +508,7 @@ int main(void)
 	RUN(the_search_takes_the_cheapest);
 	RUN(the_search_keeps_to_length_and_alignment);
 	RUN(a_gibibyte_in_one_piece);
+	RUN(a_large_block_without_room_is_split);
 	RUN(blocks_go_offline_and_come_back);
 	RUN(a_zone_goes_offline);
 	RUN(bad_requests_are_refused);
