@@ -31,9 +31,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Owner", "OwnerKind"]
 
-OwnerKind = Literal["unmovable", "movable-ops"]
-_KINDS = {"unmovable": lib.PM_OWNER_UNMOVABLE, "movable-ops": lib.PM_OWNER_MOVABLE_OPS}
-_DEFAULT_GFP = {"unmovable": int(Gfp.KERNEL), "movable-ops": int(Gfp.HIGHUSER_MOVABLE)}
+OwnerKind = Literal["unmovable", "movable-ops", "movable-whole"]
+_KINDS = {
+    "unmovable": lib.PM_OWNER_UNMOVABLE,
+    "movable-ops": lib.PM_OWNER_MOVABLE_OPS,
+    "movable-whole": lib.PM_OWNER_MOVABLE_WHOLE,
+}
+_DEFAULT_GFP = {
+    "unmovable": int(Gfp.KERNEL),
+    "movable-ops": int(Gfp.HIGHUSER_MOVABLE),
+    "movable-whole": int(Gfp.HIGHUSER_MOVABLE),
+}
 _new = ffi.new
 
 
@@ -43,7 +51,7 @@ class Owner(Closeable):
     Args:
         machine: Made with ``memory=MemoryOptions(…)``.
         kind: ``"unmovable"``: slab-like, nobody can move its blocks. ``"movable-ops"``: balloon-like, it moves its
-            blocks itself when asked.
+            blocks itself when asked. ``"movable-whole"``: the same, and a block is never split.
 
     Raises:
         StateError: The machine has no owners of frames.

@@ -521,7 +521,8 @@ PM_API PM_NODISCARD enum pm_status pm_window(struct pm_machine *m, uint32_t cpu,
 
 enum pm_owner_kind {
 	PM_OWNER_UNMOVABLE = 1,	 ///< slab-like: nobody can move its blocks
-	PM_OWNER_MOVABLE_OPS = 2 ///< balloon-like: it moves its blocks itself when asked
+	PM_OWNER_MOVABLE_OPS = 2, ///< balloon-like: it moves its blocks itself when asked
+	PM_OWNER_MOVABLE_WHOLE = 3 ///< the same, and a block is never split: a dirty folio with buffers is such
 };
 PM_API PM_NODISCARD enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *ret);
 /// Frees all its blocks as well. Waits for calls on it.
@@ -938,7 +939,7 @@ enum pm_compact_status {
 	PM_COMPACTED_NOT_FRAGMENTED = 5,  ///< memory is short, rather than fragmented (extfrag_threshold)
 	PM_COMPACTED_DEFERRED = 6,	  ///< it failed lately
 	PM_COMPACTED_CONTENDED = 7,	  ///< somebody else had a lock (ASYNC)
-	PM_COMPACTED_NO_DESTINATION = 8,  ///< no block of its order among the free ones just isolated, for a block that was to move: final for the zone. The kernel calls this contended too
+	PM_COMPACTED_NO_DESTINATION = 8,  ///< no block of its order among the free ones just isolated, for a block that was to move and cannot be split: final for the zone. The kernel calls this contended too
 	PM_COMPACTED_NOTHING = 9,	  ///< the strategy knows nothing that it could move
 	PM_NR_COMPACTED = 10
 };

@@ -2,6 +2,7 @@
 #include "move/compact_linux.h"
 
 #include "phys/rmqueue.h"
+#include "virt/owner.h"
 
 static uint32_t last_pageblock(const struct pm_zone *zone)
 {
@@ -119,6 +120,15 @@ static enum pm_status drain_block(struct pm_scan *scan, uint32_t *moved_in)
 	return status;
 }
 
+/// A block that found no destination of its order goes in pieces, if it can be split. False: it cannot, and there is nowhere to go.
+static bool split_missed(struct pm_scan *scan)
+{
+	if (scan->missed_order == 0 || pm_owner_split(scan->run->call, pm_pfn(scan->missed_pfn)))
+		return false;
+	scan->run->result->split++;
+	return true;
+}
+
 /// Scans and moves until there is a reason to end, or the call has to come back.
 static enum pm_status scan_and_move(struct pm_scan *scan, uint32_t *ret)
 {
@@ -136,13 +146,17 @@ static enum pm_status scan_and_move(struct pm_scan *scan, uint32_t *ret)
 			/* What was cancelled is found again when the call goes on. */
 			if (status && cancelled(scan))
 				scan->migrate_pfn = before;
-			if (!status && scan->missed_pfn != PM_NO_FRAME && !pm_scan_met(scan)) {
-				*ret = PM_COMPACTED_NO_DESTINATION;
-				return PM_OK;
-			}
 			moved_in = in;
+			if (!status && scan->missed_pfn != PM_NO_FRAME && !pm_scan_met(scan)) {
+				if (!split_missed(scan)) {
+					*ret = PM_COMPACTED_NO_DESTINATION;
+					return PM_OK;
+				}
+				/* Its frames are found one by one, and what was behind it in the batch too. */
+				scan->migrate_pfn = before;
+			}
 		} else {
-			status = pm_compaction_spend(scan->run, PM_PAGEBLOCK_NR_PAGES);
+			status = pm_compaction_spend(scan->run, scan->run->begins_anew ? 0 : PM_PAGEBLOCK_NR_PAGES);
 		}
 		if (!status)
 			status = drain_block(scan, &moved_in);

@@ -20,6 +20,7 @@ struct compact_rig {
 	uint32_t *large;   ///< numbers of the owner's blocks
 	uint64_t *large_at;
 	uint32_t nr_large, large_order;
+	uint32_t large_kind; ///< enum pm_owner_kind; before cr_lay()
 };
 
 /// What a page holds: its own address, so that one that was moved to the wrong place is known.
@@ -49,7 +50,6 @@ static inline void cr_open(struct compact_rig *r, uint32_t nr_pageblocks, const 
 	REQUIRE(pm_memory_enable(r->m, &options) == PM_OK);
 	REQUIRE(pm_swap_on(r->m, &(struct pm_swap_options){ 8192, 0 }) == PM_OK);
 	REQUIRE(pm_space_create(r->m, &r->space) == PM_OK);
-	REQUIRE(pm_owner_create(r->m, PM_OWNER_MOVABLE_OPS, &r->owner) == PM_OK);
 	REQUIRE(pm_owner_create(r->m, PM_OWNER_UNMOVABLE, &r->slab) == PM_OK);
 	r->addr_of = calloc(r->nr_frames, sizeof(*r->addr_of));
 	r->pins = calloc(r->nr_frames, sizeof(*r->pins));
@@ -73,6 +73,7 @@ static inline void cr_lay(struct compact_rig *r, uint32_t large_order, enum cr_w
 	uint64_t pfn, step = (uint64_t)1 << large_order, i, got;
 
 	r->large_order = large_order;
+	REQUIRE(pm_owner_create(r->m, r->large_kind ? r->large_kind : PM_OWNER_MOVABLE_WHOLE, &r->owner) == PM_OK);
 	/* All memory in blocks of the large order; those that are not wanted go. */
 	for (i = 0; i < r->nr_frames / step; i++)
 		REQUIRE(pm_owner_alloc(r->m, 0, r->owner, large_order, PM_GFP_HIGHUSER_MOVABLE | PM_GFP_MEMALLOC, &r->large[r->nr_large++]) == PM_OK);

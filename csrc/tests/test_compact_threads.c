@@ -94,7 +94,7 @@ static void use_owner(struct actor *actor, uint64_t owner, uint32_t *numbers, si
 	if (numbers[i] != UINT32_MAX) {
 		CHECK_EQ(pm_owner_free(actor->stage->m, actor->number, owner, numbers[i]), PM_OK);
 		numbers[i] = UINT32_MAX;
-	} else if (pm_owner_alloc(actor->stage->m, actor->number, owner, draw(actor) % 32 ? 0 : 2, PM_GFP_HIGHUSER_MOVABLE, &numbers[i]) != PM_OK) {
+	} else if (pm_owner_alloc(actor->stage->m, actor->number, owner, draw(actor) % 8 ? 0 : 2, PM_GFP_HIGHUSER_MOVABLE, &numbers[i]) != PM_OK) {
 		numbers[i] = UINT32_MAX;
 	}
 }
@@ -141,7 +141,7 @@ static void *worker(void *arg)
 		held[i] = PM_NO_FRAME;
 	CHECK_EQ(pm_space_create(stage->m, &space), PM_OK);
 	CHECK_EQ(pm_map(stage->m, actor->number, space, &request, &addr), PM_OK);
-	CHECK_EQ(pm_owner_create(stage->m, PM_OWNER_MOVABLE_OPS, &owner), PM_OK);
+	CHECK_EQ(pm_owner_create(stage->m, actor->number % 2 ? PM_OWNER_MOVABLE_OPS : PM_OWNER_MOVABLE_WHOLE, &owner), PM_OK);
 	pthread_barrier_wait(&stage->barrier);
 	for (i = 0; !atomic_load(&stage->stop); i++) {
 		use_memory(actor, space, addr, written);
@@ -210,10 +210,12 @@ static void *compactor(void *arg)
 		struct pm_kcompactd_report report;
 
 		scatter(actor, space, addr);
+		/* Every third time all of memory in earnest. */
 		pm_compact_request_default(&request);
-		request.priority = (uint32_t)(draw(actor) % 3);
 		request.protocol = (uint32_t)(draw(actor) % PM_NR_PROTOCOLS);
-		if (draw(actor) % 2)
+		if (round % 3)
+			request.priority = (uint32_t)(draw(actor) % 3);
+		if (round % 3 && draw(actor) % 2)
 			request.blocks = 1 + draw(actor) % 4;
 		CHECK_EQ(pm_compact(stage->m, cpu, &request, &result), PM_OK);
 		atomic_fetch_add(&stage->moved, result.moved);

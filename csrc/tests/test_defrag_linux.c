@@ -152,6 +152,38 @@ static void no_room_for_a_large_block_is_final(void)
 	end(&r);
 }
 
+/// A block that can be split goes in pieces where there is no room for the whole, as a clean folio of a file does; contents and all.
+static void what_can_be_split_goes_in_pieces(void)
+{
+	struct compact_rig r;
+	struct pm_compact_request request = cr_all();
+	struct pm_compact_result result;
+	uint64_t pfn;
+
+	cr_open(&r, 16, NULL, PM_CONTENTS_PRIVATE, 0);
+	r.large_kind = PM_OWNER_MOVABLE_OPS;
+	cr_lay(&r, TALL, large_without_room);
+	result = cr_compact(&r, &request);
+	CHECK_EQ(result.status, PM_COMPACTED_COMPLETE);
+	CHECK_EQ(result.split, 1);
+	CHECK(result.blocks_after >= 7);
+	CHECK(is_free(&r, 0) && is_free(&r, (1 << TALL) - 1));
+	/* Its number is that of its first frame now. */
+	CHECK_EQ(pm_owner_frame(r.m, 0, r.owner, r.large[0], &pfn), PM_OK);
+	CHECK_EQ(rig_frame(r.m, pfn).order, 0);
+	end(&r);
+	/* Where there is room for the whole, it stays whole. */
+	cr_open(&r, 16, NULL, PM_CONTENTS_PRIVATE, 0);
+	r.large_kind = PM_OWNER_MOVABLE_OPS;
+	cr_lay(&r, TALL, large_with_room);
+	result = cr_compact(&r, &request);
+	CHECK_EQ(result.status, PM_COMPACTED_COMPLETE);
+	CHECK_EQ(pm_owner_frame(r.m, 0, r.owner, r.large[0], &pfn), PM_OK);
+	CHECK_EQ(result.split, 0);
+	CHECK_EQ(rig_frame(r.m, pfn).order, TALL);
+	end(&r);
+}
+
 /// A free block as large as what is wanted is not filled up.
 static void whole_blocks_are_no_targets(void)
 {
@@ -516,6 +548,7 @@ int main(void)
 {
 	RUN(all_of_a_zone);
 	RUN(no_room_for_a_large_block_is_final);
+	RUN(what_can_be_split_goes_in_pieces);
 	RUN(whole_blocks_are_no_targets);
 	RUN(pinned_pages_are_passed_by);
 	RUN(only_movable_pageblocks_are_filled);

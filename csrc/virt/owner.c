@@ -101,13 +101,19 @@ static uint32_t take_number(struct pm_owner *owner, struct pm_pfn pfn)
 	return number;
 }
 
+/// Can its blocks move at all?
+static bool movable(const struct pm_owner *owner)
+{
+	return owner->kind == PM_OWNER_MOVABLE_OPS || owner->kind == PM_OWNER_MOVABLE_WHOLE;
+}
+
 static void mark_frame(struct pm_machine *m, const struct pm_owner *owner, struct pm_pfn pfn, uint32_t number)
 {
 	struct pm_page *page = pm_page_of(m, pfn);
 
 	pm_page_set_mapping(page, owner->pooled.index);
 	pm_page_set_tag(m, pfn, number);
-	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (owner->kind == PM_OWNER_MOVABLE_OPS ? PM_PG_MOVABLE_OPS : 0));
+	(void)pm_page_set(page, PM_PG_OWNER | PM_PG_UPTODATE | (movable(owner) ? PM_PG_MOVABLE_OPS : 0));
 }
 
 void pm_owner_free_block(struct pm_call *call, struct pm_pfn pfn)
@@ -122,7 +128,7 @@ enum pm_status pm_owner_create(struct pm_machine *m, uint32_t kind, uint64_t *re
 	struct pm_owner *owner;
 	enum pm_status status;
 
-	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS)
+	if (kind != PM_OWNER_UNMOVABLE && kind != PM_OWNER_MOVABLE_OPS && kind != PM_OWNER_MOVABLE_WHOLE)
 		return PM_ERR_INVAL;
 	status = pm_call_begin(m, 0, &call);
 	if (status)
@@ -281,7 +287,7 @@ static uint32_t *place_of(struct pm_owner *owner, uint32_t number, struct pm_pfn
 	struct pm_owner_parts *parts;
 	uint32_t i;
 
-	if (owner->kind != PM_OWNER_MOVABLE_OPS || !is_used(owner, number))
+	if (!movable(owner) || !is_used(owner, number))
 		return NULL;
 	parts = pm_owner_parts_of(owner, number);
 	if (!parts)
@@ -338,7 +344,7 @@ enum pm_status pm_owner_move(struct pm_machine *m, uint32_t cpu, uint64_t handle
 	status = begin(m, cpu, handle, true, &call, &owner);
 	if (status)
 		return status;
-	if (owner->kind != PM_OWNER_MOVABLE_OPS)
+	if (!movable(owner))
 		status = PM_ERR_ACCESS;
 	else if (!is_used(owner, number))
 		status = PM_ERR_RANGE;

@@ -17,13 +17,18 @@ enum pm_status pm_owner_split(struct pm_call *call, struct pm_pfn head) PM_NO_TS
 		return status;
 	number = pm_page_tag(m, head);
 	order = pm_page_order(m, head);
+	/* Split by somebody else meanwhile, or not to be split at all. */
+	if (pm_owner_parts_of(owner, number) || order == 0 || owner->kind == PM_OWNER_MOVABLE_WHOLE) {
+		status = owner->kind == PM_OWNER_MOVABLE_WHOLE ? PM_ERR_BUSY : PM_ERR_AGAIN;
+		pm_rwsem_write_unlock(call->waits, &owner->lock);
+		return status;
+	}
 	if (!owner->parts)
 		owner->parts = pm_host_zalloc(&m->host, owner->room * sizeof(struct pm_owner_parts *));
 	if (owner->parts)
 		parts = pm_host_zalloc(&m->host, sizeof(*parts) + (sizeof(parts->frame[0]) << order));
 	if (parts) {
 		/* A part is of order 0 and stays as it is: what is left of it are its frames. */
-		PM_ASSERT(!owner->parts[number]);
 		parts->order = order;
 		for (i = 0; i < 1u << order; i++)
 			parts->frame[i] = head.v + i;

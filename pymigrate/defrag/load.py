@@ -22,7 +22,7 @@ from pymigrate.errors import RecordingError, error_of
 from pymigrate.files import File
 from pymigrate.machine import Machine
 from pymigrate.memory import MemoryOptions
-from pymigrate.owners import Owner
+from pymigrate.owners import Owner, OwnerKind
 from pymigrate.recording import Recording, flag_bit
 from pymigrate.replaying.frames import FREE, PCP, USED, expand
 from pymigrate.replaying.policy import Policy
@@ -183,14 +183,14 @@ class LoadedMemory:
         uses: What each frame was when it was loaded.
         space: Maps the anonymous pages; None: there are none.
         files: The page caches: of files on a device, and of shared memory.
-        folios: Owner of the folios of more than one frame, which it can move.
+        folios: Owners of the folios of more than one frame: of those that cannot be split, and of the others.
     """
 
     machine: Machine
     uses: Uses
     space: AddressSpace | None = None
     files: list[File] = dataclasses.field(default_factory=list)
-    folios: Owner | None = None
+    folios: list[Owner] = dataclasses.field(default_factory=list)
 
     def close(self) -> None:
         """Ends the machine."""
@@ -256,10 +256,17 @@ def _load_files(loaded: LoadedMemory) -> None:
 
 
 def _load_folios(loaded: LoadedMemory) -> None:
+    # A dirty folio of a file has buffers that are not given up, so the kernel cannot split it.
     pfns = loaded.uses.pfn[loaded.uses.blocks(Kind.FOLIO)].astype(np.uint64)
-    if len(pfns):
-        loaded.folios = Owner(loaded.machine, "movable-ops")
-        _run(loaded.machine, lib.pm_load_owner, loaded.folios.handle, len(pfns), u64_pointer(pfns))
+    flags = loaded.uses.flags[pfns.astype(np.int64)]
+    dirty = _has(flags, "DIRTY") & ~_has(flags, "ANON", "SWAPBACKED")
+    kinds: tuple[tuple[NDArray[np.bool_], OwnerKind], ...] = ((dirty, "movable-whole"), (~dirty, "movable-ops"))
+    for whole, kind in kinds:
+        some = np.ascontiguousarray(pfns[whole])
+        if len(some):
+            owner = Owner(loaded.machine, kind)
+            loaded.folios.append(owner)
+            _run(loaded.machine, lib.pm_load_owner, owner.handle, len(some), u64_pointer(some))
 
 
 def _place(machine: Machine, blocks: Blocks, uses: Uses) -> None:
