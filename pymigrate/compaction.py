@@ -206,28 +206,27 @@ def allocate(
     raw, report, out = _new("struct pm_slow_request *"), _new("struct pm_slow_report *"), _new("uint64_t *")
     raw.policy, raw.strategy = choose("policy", policy, POLICIES), choose("strategy", strategy, STRATEGIES)
     raw.protocol = _protocol(protocol)
+    tried: dict[str, Any] = dict.fromkeys(("compactions", "reclaims", "reclaimed", "moved", "scanned"), 0)
+    status, slow = lib.PM_ERR_INTR, False
     try:
         raw.order, raw.gfp = order, int(gfp)
-        while (status := lib.pm_alloc_slow(where._handle, where._this_cpu(), raw, report, out)) == lib.PM_ERR_INTR:
-            pass
+        # It comes back for signals; what it did until then counts.
+        while status == lib.PM_ERR_INTR:
+            status = lib.pm_alloc_slow(where._handle, where._this_cpu(), raw, report, out)
+            slow |= bool(report.slow)
+            for name in tried:
+                tried[name] += int(getattr(report, name))
     except (TypeError, OverflowError) as error:
         raise where._bad_call(error) from None
-    tried: dict[str, Any] = {
-        "compactions": int(report.compactions),
-        "reclaims": int(report.reclaims),
-        "reclaimed": int(report.reclaimed),
-        "moved": int(report.moved),
-    }
     if status:
         raise error_of(status, order=order, policy=policy, **tried)
     return SlowAllocation(
         pfn=int(out[0]),
         order=order,
-        slow=bool(report.slow),
+        slow=slow,
         captured=bool(report.captured),
         priority=_PRIORITY_NAMES[report.priority] if report.compactions else None,
         status=_status(report.status) if report.compactions else None,
-        scanned=int(report.scanned),
         **tried,
     )
 
@@ -272,7 +271,31 @@ def kcompactd_tick(machine: Machine, now_ns: int) -> KcompactdReport:
     """
     where = machine_of(machine)
     raw = _new("struct pm_kcompactd_report *")
-    where._wait(lib.pm_kcompactd_tick, where._this_cpu(), now_ns, raw, context={"now_ns": now_ns})
+    parts: list[KcompactdReport] = []
+    status = lib.PM_ERR_INTR
+    try:
+        # It comes back for signals, and has more to do then.
+        while status == lib.PM_ERR_INTR:
+            status = lib.pm_kcompactd_tick(where._handle, where._this_cpu(), now_ns, raw)
+            parts.append(_read_report(raw))
+    except (TypeError, OverflowError) as error:
+        raise where._bad_call(error) from None
+    if status:
+        raise error_of(status, now_ns=now_ns)
+    first, last = parts[0], parts[-1]
+    sums = {
+        name: sum(getattr(part.result, name) for part in parts) for name in ("moved", "scanned", "split", "batches")
+    }
+    return dataclasses.replace(
+        last,
+        order=max(part.order for part in parts),
+        proactive=any(part.proactive for part in parts),
+        score_before=first.score_before,
+        result=dataclasses.replace(last.result, blocks_before=first.result.blocks_before, **sums),
+    )
+
+
+def _read_report(raw: Any) -> KcompactdReport:
     return KcompactdReport(
         order=int(raw.order),
         proactive=bool(raw.proactive),

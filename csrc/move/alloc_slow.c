@@ -77,7 +77,7 @@ static enum pm_status compact(struct slow *slow, enum pm_compact_priority priori
 	struct pm_compact_request wanted = { .strategy = request->strategy, .order = request->order, .zone = PM_EVERY_ZONE, .priority = priority,
 					     .protocol = request->protocol, .gfp = request->gfp, .blocks = 1 };
 	struct pm_compaction run = { .call = slow->call, .request = &wanted, .result = &result,
-				     .mode = priority == PM_COMPACT_ASYNC ? PM_MIGRATE_ASYNC : PM_MIGRATE_SYNC_LIGHT };
+				     .mode = priority == PM_COMPACT_ASYNC ? PM_MIGRATE_ASYNC : PM_MIGRATE_SYNC_LIGHT, .begins_anew = true };
 	enum pm_status status;
 
 	pm_compaction_allow(&run);

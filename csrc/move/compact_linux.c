@@ -156,7 +156,7 @@ static enum pm_status scan_and_move(struct pm_scan *scan, uint32_t *ret)
 				scan->migrate_pfn = before;
 			}
 		} else {
-			status = pm_compaction_spend(scan->run, PM_PAGEBLOCK_NR_PAGES);
+			status = pm_compaction_spend(scan->run, scan->run->begins_anew ? 0 : PM_PAGEBLOCK_NR_PAGES);
 		}
 		if (!status)
 			status = drain_block(scan, &moved_in);

@@ -210,7 +210,7 @@ enum pm_status pm_kcompactd_tick(struct pm_machine *m, uint32_t cpu, uint64_t no
 	struct pm_compact_request request;
 	struct pm_call call;
 	struct pm_compact_result result = pm_compaction_result();
-	struct pm_compaction run = { .call = &call, .request = &request, .result = &result, .mode = PM_MIGRATE_SYNC_LIGHT };
+	struct pm_compaction run = { .call = &call, .request = &request, .result = &result, .mode = PM_MIGRATE_SYNC_LIGHT, .begins_anew = true };
 	struct pm_compact_state *state;
 	enum pm_status status = pm_call_begin(m, cpu, &call);
 

@@ -2,16 +2,18 @@
 ///
 /// For k blocks the k cheapest are emptied: those in which the fewest frames stand, and nothing that stays. Any k blocks up to the bound (pm_compact_bound) can be emptied, since what
 /// stands in them then finds room in the free frames outside of them; so the cheapest k are the minimum. A plan says for each block that moves where it goes: large ones first, each to the
-/// smallest free block that holds it, and first into blocks of which the least can be hoped for.
+/// smallest free block that holds it, and first into blocks of which the least can be hoped for. One that no free block holds is split, and so is one that stands in other blocks, too.
 ///
 /// Memory changes while a plan is carried out. A block is looked at again before its turn; what did not work is left to the next plan, which begins with a new look at everything; a
 /// block in which something stays although it seemed to move is left alone after that.
 #include "move/census.h"
 #include "move/strategy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "phys/pageblock.h"
+#include "virt/owner.h"
 
 enum {
 	PM_PLANS_MOST = 64,   ///< a run's plans; each that gains nothing and learns nothing ends the run, too
@@ -27,6 +29,7 @@ enum {
 struct item {
 	uint32_t from, to;   ///< frames; PM_NO_ROOM
 	uint32_t rank;	     ///< of the block to be emptied that it stands in, in the order in which they are
+	uint32_t whole;	     ///< head of the large block that is split for it; PM_NO_ROOM: it moves as it is
 	uint8_t order;
 };
 
@@ -51,6 +54,7 @@ struct planner {
 	struct vector items;	 ///< struct item
 	struct vector room[PM_NR_ORDERS]; ///< uint32_t: free blocks to move to, by order; the last one is the next to be used
 	uint64_t room_frames;	 ///< in it
+	uint32_t nr_split;	 ///< blocks that the plan splits
 	uint32_t rank;		 ///< of the block that is looked at
 	uint32_t nr_learnt;	 ///< failures that the next plan knows of
 	bool no_memory;
@@ -142,18 +146,28 @@ static void sort_blocks(struct planner *p)
 
 /* ---- a plan ---- */
 
-/// A block that stands in the block to be emptied. One that begins before it cannot be moved out of it alone.
+static void push_item(struct planner *p, uint64_t from, unsigned int order, uint32_t rank, uint32_t whole)
+{
+	struct item *item = push(p, &p->items, sizeof(*item));
+
+	if (item)
+		*item = (struct item){ .from = (uint32_t)from, .to = PM_NO_ROOM, .rank = rank, .whole = whole, .order = (uint8_t)order };
+}
+
+/// What stands in the block to be emptied.
 static void see_item(struct pm_census *census, uint64_t head, unsigned int order, enum pm_standing standing, uint32_t frames)
 {
 	struct planner *p = PM_CONTAINER_OF(census, struct planner, census);
-	struct item *item;
+	uint64_t start = (uint64_t)p->sorted[p->rank] << p->order, at = head > start ? head : start, i;
 
-	(void)frames;
 	if (standing == PM_STAND_FREE || standing == PM_STAND_PCP)
 		return;
-	item = push(p, &p->items, sizeof(*item));
-	if (item)
-		*item = (struct item){ .from = (uint32_t)head, .to = PM_NO_ROOM, .rank = p->rank, .order = (uint8_t)order };
+	if (frames == 1u << order) {
+		push_item(p, head, order, p->rank, PM_NO_ROOM);
+		return;
+	}
+	for (i = 0; i < frames; i++)
+		push_item(p, at + i, 0, p->rank, (uint32_t)head);
 }
 
 static void see_room(struct pm_census *census, uint64_t head, unsigned int order, enum pm_standing standing, uint32_t frames)
@@ -223,19 +237,47 @@ static void gather_room(struct planner *p, uint64_t enough)
 	}
 }
 
-/// Large blocks first: what they leave is room for small ones, and not the other way round. False: one found no room.
-static bool assign(struct planner *p)
+/// A block for which there is no room is split: its frames find theirs with the others of order 0.
+static void plan_split(struct planner *p, size_t i)
+{
+	struct item item = *item_at(p, i);
+	uint32_t k;
+
+	item_at(p, i)->order = 0;
+	item_at(p, i)->whole = item.from;
+	for (k = 1; k < 1u << item.order; k++)
+		push_item(p, item.from + k, 0, item.rank, item.from);
+	p->nr_split++;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+
+	return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : x->from < y->from ? -1 : x->from > y->from;
+}
+
+/// Large blocks first: what they leave is room for small ones, and not the other way round. False: one found no room; with `split` it is split.
+static bool assign(struct planner *p, bool split)
 {
 	unsigned int order = PM_NR_ORDERS;
 	bool all = true;
 	size_t i;
 
+	p->nr_split = 0;
 	while (order-- > 0)
-		for (i = 0; i < p->items.n; i++)
-			if (item_at(p, i)->order == order) {
-				item_at(p, i)->to = take_room(p, order);
-				all = all && item_at(p, i)->to != PM_NO_ROOM;
-			}
+		for (i = 0; i < p->items.n; i++) {
+			if (item_at(p, i)->order != order)
+				continue;
+			item_at(p, i)->to = take_room(p, order);
+			if (item_at(p, i)->to != PM_NO_ROOM)
+				continue;
+			all = false;
+			if (split && order)
+				plan_split(p, i);
+		}
+	if (p->nr_split && !p->no_memory)
+		qsort(p->items.at, p->items.n, sizeof(struct item), by_rank);
 	return all;
 }
 
@@ -282,9 +324,9 @@ static enum pm_status make_plan(struct planner *p)
 	set_target(p);
 	frames = choose(p);
 	gather_room(p, PM_ROOM_FACTOR * frames);
-	if (!assign(p)) {
+	if (!assign(p, false)) {
 		gather_room(p, UINT64_MAX);
-		(void)assign(p);
+		(void)assign(p, true);
 	}
 	return p->no_memory ? PM_ERR_NOMEM : PM_OK;
 }
@@ -340,6 +382,24 @@ static enum pm_status send(struct planner *p, struct batch *batch)
 	return status;
 }
 
+/// Splits what has to be split of a block's items. False: somebody has one of them.
+static bool split_items(struct planner *p, size_t first, size_t end)
+{
+	size_t i;
+
+	for (i = first; i < end; i++) {
+		const struct item *item = item_at(p, i);
+
+		/* The first of its parts has split it already, or it was split for another block. */
+		if (item->whole == PM_NO_ROOM || !pm_page_order(p->m, pm_pfn(item->whole)))
+			continue;
+		if (pm_owner_split(p->run->call, pm_pfn(item->whole)) != PM_OK)
+			return false;
+		p->run->result->split++;
+	}
+	return true;
+}
+
 /// The items of one block, which are [first, end): all of it can move, and costs what it did when the plan was made.
 static bool still_holds(struct planner *p, size_t first, size_t end)
 {
@@ -347,12 +407,17 @@ static bool still_holds(struct planner *p, size_t first, size_t end)
 	size_t i;
 
 	for (i = first; i < end; i++)
-		if (item_at(p, i)->to == PM_NO_ROOM || item_at(p, i)->from >> p->order != block) {
+		if (item_at(p, i)->to == PM_NO_ROOM) {
 			learn(p, block, PM_NEVER);
 			return false;
 		}
 	price(p, block);
-	return p->cost[block] <= cost;
+	if (p->cost[block] > cost)
+		return false;
+	if (split_items(p, first, end))
+		return true;
+	learn(p, block, 1);
+	return false;
 }
 
 static enum pm_status carry_out(struct planner *p, struct batch *batch)

@@ -13,6 +13,8 @@ struct pm_compaction {
 	struct pm_compact_result *result;	  ///< `status`, `zone`, the scanners' counts: the strategy's to fill in; moves are added up by pm_compaction_move()
 	uint32_t mode;				  ///< enum pm_migrate_mode that the request's priority stands for
 	uint64_t allowance;			  ///< frames that a limited call may still look at or move before it comes back with PM_ERR_INTR
+	/// Only moves count for it: the call begins anew when it comes again, so what it has looked at is no progress.
+	bool begins_anew;
 };
 
 struct pm_strategy_ops {

@@ -182,6 +182,37 @@ static void resumed_calls_do_the_same(void)
 	CHECK_EQ(results[0].scanned_migrate, results[1].scanned_migrate);
 }
 
+/// A call of kcompactd with limited waits gets through a zone that is larger than what it may look at in one go: what it has only looked at does not count.
+static void a_limited_kcompactd_gets_through(void)
+{
+	enum { PAGEBLOCKS = 4096 };
+	struct pm_machine *m = rig_one_zone((uint64_t)PAGEBLOCKS * PB, 1, rig_bare());
+	struct pm_kcompactd_report report;
+	struct pm_memory_options options;
+	uint64_t owner, i;
+	uint32_t number;
+
+	pm_memory_options_default(&options);
+	options.contents = PM_CONTENTS_NONE;
+	options.wait_slices = 4;
+	REQUIRE(pm_memory_enable(m, &options) == PM_OK && pm_owner_create(m, PM_OWNER_UNMOVABLE, &owner) == PM_OK);
+	/* Every pageblock has half of its frames, in one piece that stays: nothing can move, and the score is 100. */
+	for (i = 0; i < 2 * PAGEBLOCKS; i++)
+		REQUIRE(pm_owner_alloc(m, 0, owner, PB_ORDER - 1, PM_GFP_KERNEL, &number) == PM_OK && number == i);
+	for (i = 0; i < 2 * PAGEBLOCKS; i++) {
+		uint64_t pfn;
+
+		REQUIRE(pm_owner_frame(m, 0, owner, (uint32_t)i, &pfn) == PM_OK);
+		if (pfn % PB)
+			REQUIRE(pm_owner_free(m, 0, owner, (uint32_t)i) == PM_OK);
+	}
+	CHECK_EQ(pm_kcompactd_tick(m, 0, 0, &report), PM_OK);
+	CHECK_EQ(report.proactive, 1);
+	CHECK_EQ(report.compact.status, PM_COMPACTED_COMPLETE);
+	CHECK_EQ(pm_owner_destroy(m, 0, owner), PM_OK);
+	rig_destroy(m);
+}
+
 static void bad_arguments(void)
 {
 	struct compact_rig r;
@@ -228,6 +259,7 @@ int main(void)
 	RUN(every_failure);
 	RUN(every_failure_of_a_slow_allocation);
 	RUN(resumed_calls_do_the_same);
+	RUN(a_limited_kcompactd_gets_through);
 	RUN(bad_arguments);
 	return check_result();
 }

@@ -133,14 +133,27 @@ static void a_block_that_cannot_be_emptied_is_passed_over(void)
 	picture_close(&p);
 }
 
-static void a_large_block_without_room_leaves_its_block_alone(void)
+static void a_large_block_without_room_is_split(void)
 {
-	/* Two frames are free, apart: the pair has nowhere to go, and the single one has. */
-	struct picture p = picture_open("22.. aa.a uu.u a.aa", false);
-	struct pm_compact_result result = picture_compact(&p, PM_STRATEGY_PLANNER, 1, PM_ALL_BLOCKS);
+	struct picture p = picture_open("22.. .... u.a. u.a. aaaa aaaa", false);
+	struct pm_compact_result result = picture_compact(&p, PM_STRATEGY_PLANNER, 3, PM_ALL_BLOCKS);
 
-	CHECK_EQ(result.blocks_before, 1);
-	CHECK_EQ(result.blocks_after, 2);
+	CHECK_EQ(result.blocks_after, 1);
+	CHECK_EQ(result.moved, 2);
+	CHECK_EQ(result.split, 1);
+	CHECK(picture_is(&p, ".... .... u?a? u?a? aaaa aaaa"));
+	picture_close(&p);
+}
+
+static void a_block_larger_than_the_wanted_one_is_split(void)
+{
+	struct picture p = picture_open("8888 8888 .... u.u. u.u. u.u. u.u. uuuu", false);
+	struct pm_compact_result result = picture_compact(&p, PM_STRATEGY_PLANNER, 2, PM_ALL_BLOCKS);
+
+	CHECK_EQ(result.blocks_after, 3);
+	CHECK_EQ(result.moved, 8);
+	CHECK_EQ(result.split, 1);
+	CHECK(picture_is(&p, ".... .... .... u1u1 u1u1 u1u1 u1u1 uuuu"));
 	picture_close(&p);
 }
 
@@ -195,7 +208,7 @@ static void every_failure_of_memory_leaves_the_machine_sound(void)
 	bool failed = true;
 
 	for (nth = 1; failed; nth++) {
-		struct picture p = picture_open("aaa. a... aa.. u... faf. ...a 22.. u.22", false);
+		struct picture p = picture_open("aaa. a... aa.. u... faf. ...a 22u. u.22 4444 u.u.", false);
 		struct pm_compact_request request;
 		struct pm_compact_result result;
 		enum pm_status status;
@@ -291,7 +304,8 @@ int main(void)
 	RUN(a_large_block_goes_to_the_smallest_place_that_holds_it);
 	RUN(large_blocks_come_first_so_that_small_ones_leave_them_room);
 	RUN(a_block_that_cannot_be_emptied_is_passed_over);
-	RUN(a_large_block_without_room_leaves_its_block_alone);
+	RUN(a_large_block_without_room_is_split);
+	RUN(a_block_larger_than_the_wanted_one_is_split);
 	RUN(nothing_to_gain_moves_nothing);
 	RUN(a_wanted_zone_is_the_only_one_that_changes);
 	RUN(every_failure_of_memory_leaves_the_machine_sound);

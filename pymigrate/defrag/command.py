@@ -27,6 +27,11 @@ def _count(n: int) -> str:
     return f"{n:,}"
 
 
+def _short(n: int) -> str:
+    """A count that tells its size: exactly, it is a figure."""
+    return _count(n) if n < 1_000_000 else f"{n / 1e6:,.1f} M"
+
+
 def _over(a: float, b: float, form: str) -> str:
     return format(a / b, form) if b > 0 else "-"
 
@@ -43,16 +48,15 @@ def _rows(found: Comparison) -> list[tuple[str, Callable[[Column], str]]]:
         ("least for that", lambda c: _count(c.minimum)),
         ("times the least", lambda c: _over(c.moved, c.minimum, ",.2f")),
         ("moved per block", lambda c: _over(c.moved, c.gained, ",.1f")),
-        ("frames scanned", lambda c: _count(c.scanned)),
+        ("frames scanned", lambda c: _short(c.scanned)),
         ("blocks split", lambda c: "" if c.split is None else _count(c.split)),
         *((f"failed: {why}", lambda c, why=why: _count(c.failed[why]) if why in c.failed else "") for why in reasons),
         ("seconds", lambda c: f"{c.seconds:.2f}"),
-        ("ended", lambda c: "\n".join(c.ended)),
     ]
 
 
 def print_table(console: Console, found: Comparison) -> None:
-    """The comparison as a table: a column for each strategy, and one for the kernel."""
+    """The comparison as a table, with a column for each strategy and one for the kernel; below it, why each ended."""
     columns = found.columns()
     wanted = "all that can be had" if found.wanted is None else f"{found.wanted:,} more"
     console.print(
@@ -66,6 +70,8 @@ def print_table(console: Console, found: Comparison) -> None:
     for label, text in _rows(found):
         table.add_row(label, *(text(column) for column in columns.values()))
     console.print(table)
+    for name, column in columns.items():
+        console.print(f"{name}: {'; '.join(column.ended)}.")
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:

@@ -165,7 +165,8 @@ def _do(
         if status == 0:
             break
         # It comes back for signals: on with what it had not come to.
-        reasons = np.frombuffer(ffi.buffer(results), dtype=np.uint32).reshape(-1, 4)[: some.size, 1]
+        words = np.frombuffer(ffi.buffer(results), dtype=np.uint32)
+        reasons = words.reshape(-1, ffi.sizeof("struct pm_migrate_result") // 4)[: some.size, 1]
         left = np.flatnonzero(reasons == lib.PM_WHY_CANCELLED)
         if not left.size:
             break

@@ -15,7 +15,7 @@ from snapshot_pictures import random_words, recording_of
 from pymigrate import Machine
 from pymigrate.defrag.compare import cheapest
 from pymigrate.defrag.load import LoadedMemory, load_memory
-from pymigrate.defrag.run import STRATEGIES, bound, census, compact
+from pymigrate.defrag.run import STANDINGS, STRATEGIES, bound, census, compact
 from pymigrate.errors import ArgumentError, StateError
 
 ORDER = 2
@@ -27,9 +27,9 @@ def load(picture: str | np.ndarray) -> LoadedMemory:
         return load_memory(recording_of(picture, Path(folder) / "s"))
 
 
-def brute_force(picture: str) -> dict[int, int]:
+def brute_force(picture: str, size: int) -> dict[int, int]:
     """For each number of free blocks that can be had, the fewest moves: every set of blocks is tried."""
-    blocks = [picture[i : i + SIZE] for i in range(0, len(picture), SIZE)]
+    blocks = [picture[i : i + size] for i in range(0, len(picture), size)]
     good = [block for block in blocks if not set(block) & set("st")]
     best: dict[int, int] = {}
     for k in range(len(good) + 1):
@@ -46,7 +46,7 @@ single_frames = st.lists(st.text("..aafdms", min_size=SIZE, max_size=SIZE), min_
 
 @given(single_frames, st.data())
 def test_the_planner_moves_as_few_frames_as_any_method_could(picture, data):
-    best = brute_force(picture)
+    best = brute_force(picture, SIZE)
     with load(picture) as loaded:
         machine = loaded.machine
         before = bound(machine, order=ORDER)
@@ -75,6 +75,19 @@ def with_folios(draw):
         size = draw(st.sampled_from([n for n in FOLIOS if len(picture) % n == 0 and len(picture) + n <= nr]))
         picture += draw(st.sampled_from(FOLIOS[1])) if size == 1 else FOLIOS[size]
     return picture
+
+
+@given(with_folios(), st.integers(1, 3))
+def test_folios_move_whole_or_are_split_and_never_cost_more(picture, order):
+    picture += "." * (-len(picture) % (1 << order))
+    best = brute_force(picture, 1 << order)
+    with load(picture) as loaded:
+        result = compact(loaded.machine, "planner", order=order)
+        assert result.blocks_after == max(best)
+        assert result.moved == best[max(best)]
+        loaded.machine.validate()
+        stands = census(loaded.machine, order=0).sum(axis=0)
+        assert stands[STANDINGS.index("movable")] == sum(picture.count(what) for what in "af24")
 
 
 @given(with_folios(), st.sampled_from(sorted(STRATEGIES)), st.integers(1, 3))
