@@ -34,6 +34,7 @@ static bool record(struct pm_migration *mig, const struct pm_vma *vma, uint64_t 
 {
 	struct pm_host *host = &mig->call->m->host;
 
+	/* Relaxed: of a space that is recorded too late its handle says that it has ended. */
 	if (atomic_load_explicit(&vma->space->exiting, memory_order_relaxed))
 		return true;
 	if (mig->nr_records == mig->room_records) {
@@ -129,6 +130,7 @@ static bool drained(const struct pm_migration *mig)
 {
 	const struct pm_page *page = pm_page_of(mig->call->m, mig->from);
 
+	/* Relaxed: the put that follows changes the same word, and so acquires what the last holders did. */
 	return pm_page_refs(page) == 2 && pm_page_mapcount(page) == 0;
 }
 

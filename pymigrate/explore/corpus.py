@@ -96,12 +96,12 @@ CORPUS: dict[str, tuple[str, ...]] = {
 MOVES: dict[str, tuple[str, ...]] = {
     "fault": (
         "common memory; write A0 / migrate A0 @ / write A0",
-        "common memory; write A0 / migrate A0 @ / read A0 / read A0",
-        "ram memory; write A2 / migrate A2 @ / read A2 / read A2",
         "common memory; write A0 / migrate A0 @ / migrate A0 @",
-        "common memory; write A0 / migrate A0 @ touch / migrate A0 @ touch",
-        "common memory; write A0, write A1 / migrate_all A @ / write A1, write A0",
         "common memory; write A0, fork A B / migrate A0 @ / write A0",
+        "common memory; write A0, write A1 / migrate_all A @ / write A1, write A0",
+        "common memory; write A0 / migrate A0 @ touch / migrate A0 @ touch",
+        "ram memory; write A2 / migrate A2 @ / read A2 / read A2",
+        "common memory; write A0 / migrate A0 @ / read A0 / read A0",
     ),
     "fork": (
         "common memory; write A0 / migrate A0 @ / fork A B",
