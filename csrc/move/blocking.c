@@ -37,6 +37,7 @@ void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t befor
 	else
 		pm_cpumask_or(&mig->cpus, &vma->space->cpus, mig->call->m->nr_cpus);
 	mig->dirty |= (before & PM_PTE_DIRTY) != 0;
+	/* Relaxed: whoever changes it goes through the entries under their tables' locks afterwards; so in the other walks. */
 	if (atomic_load_explicit(&vma->locked, memory_order_relaxed)) {
 		mig->mlocked = true;
 		/* Who maps it next says so again. On no list, so the flags may change without its lock. */

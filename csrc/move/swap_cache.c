@@ -34,6 +34,7 @@ static bool record(struct pm_migration *mig, const struct pm_vma *vma, uint64_t 
 {
 	struct pm_host *host = &mig->call->m->host;
 
+	/* Relaxed: of a space that is recorded too late its handle says that it has ended. */
 	if (atomic_load_explicit(&vma->space->exiting, memory_order_relaxed))
 		return true;
 	if (mig->nr_records == mig->room_records) {
@@ -130,6 +131,7 @@ static bool drained(struct pm_migration *mig)
 {
 	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
 
+	/* Relaxed, the look at the map count: freezing changes the same word, and so acquires what the last holders did. */
 	if (pm_page_mapcount(page) != 0 || !pm_page_freeze(page, 2))
 		return false;
 	if (mig->stepped)

@@ -40,8 +40,9 @@ enum pm_operation_kind {
 	PM_NR_OPERATIONS = 23
 };
 
-/// The value of a migration: enum pm_migrate_protocol, enum pm_migrate_mode times PM_VALUE_MODE, and PM_VALUE_TOUCH for PM_MIGRATE_TOUCH.
-enum { PM_VALUE_MODE = 8, PM_VALUE_TOUCH = 32 };
+/// The value of a migration: enum pm_migrate_protocol, enum pm_migrate_mode times PM_VALUE_MODE, PM_VALUE_TOUCH for PM_MIGRATE_TOUCH, and PM_VALUE_STEPPED where it is
+/// taken a step a call (pm_migration_step), and given up after some time if it does not get on.
+enum { PM_VALUE_MODE = 8, PM_VALUE_TOUCH = 32, PM_VALUE_STEPPED = 64, PM_VALUES = 128 };
 
 struct pm_operation {
 	uint8_t task; ///< PM_SETUP: before the tasks begin

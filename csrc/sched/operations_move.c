@@ -69,8 +69,10 @@ static bool reason_explained(const struct pm_doing *d, uint32_t protocol, uint32
 		return of_file && w->program.fs != PM_FS_RAM;
 	case PM_WHY_MLOCKED:
 		return protocol == PM_PROTOCOL_SWAP_CACHE && !touch && pm_world_has(w, PM_OP_MLOCK);
+	case PM_WHY_CANCELLED:
+		return (d->op->value & PM_VALUE_STEPPED) && disturbed(d, settled);
 	default:
-		/* No memory, cancelled: never here. */
+		/* No memory: never here. */
 		return false;
 	}
 }
@@ -133,6 +135,41 @@ static enum pm_status find_frames(const struct pm_doing *d, uint64_t *pfns, size
 	return status;
 }
 
+/// How often a step that would have to wait is tried again, with the others' turn in between.
+enum { PM_STEP_TRIES = 40 };
+
+/// Goes through a migration by steps. One that does not get on is given up where it is, which has to undo what it has done.
+static enum pm_status step_through(const struct pm_doing *d, uint64_t pfn, const struct pm_migrate_request *request, struct pm_migrate_result *result)
+{
+	struct pm_migration_info info = { .over = 0 };
+	uint64_t handle;
+	enum pm_status status = pm_migration_begin(d->m, pfn, &request->destination, request->mode, request->protocol, request->flags, &handle);
+	uint32_t tries = 0;
+
+	if (status)
+		return status;
+	while (!status && !info.over && tries < PM_STEP_TRIES) {
+		status = pm_migration_step(d->m, d->cpu, handle, &info);
+		if (status != PM_ERR_AGAIN)
+			continue;
+		status = PM_OK;
+		tries++;
+		pm_yield(PM_AT_PAUSE, d->op);
+	}
+	*result = (struct pm_migrate_result){ .status = info.status, .reason = info.over ? info.reason : PM_WHY_CANCELLED, .to = info.to };
+	return status ? status : pm_migration_end(d->m, d->cpu, handle);
+}
+
+static enum pm_status step_through_all(const struct pm_doing *d, const struct pm_migrate_request *request, struct pm_migrate_result *results)
+{
+	enum pm_status status = PM_OK;
+	size_t i;
+
+	for (i = 0; i < request->n && !status; i++)
+		status = step_through(d, request->pfns[i], request, &results[i]);
+	return status;
+}
+
 enum pm_status pm_do_migrate(struct pm_doing *d)
 {
 	struct pm_world *w = d->world;
@@ -146,7 +183,7 @@ enum pm_status pm_do_migrate(struct pm_doing *d)
 	if (status || !request.n)
 		return status;
 	settled = is_settled(d, pfns[0]);
-	status = pm_migrate(d->m, d->cpu, &request, results, &moved);
+	status = d->op->value & PM_VALUE_STEPPED ? step_through_all(d, &request, results) : pm_migrate(d->m, d->cpu, &request, results, &moved);
 	for (i = 0; i < request.n && !status; i++) {
 		if (!reason_explained(d, request.protocol, request.mode, request.flags != 0, settled, results[i].reason))
 			pm_sched_fail(&w->sched, PM_FAIL_STATUS, "operation %" PRIu32 " (migrate): frame %" PRIu64 " did not move: %s", d->index, pfns[i], pm_migrate_reason_text(results[i].reason));

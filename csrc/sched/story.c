@@ -46,8 +46,8 @@ static void tell_migration(const struct pm_operation *op, char *text, size_t siz
 
 	if (op->kind == PM_OP_MIGRATE)
 		(void)snprintf(page, sizeof(page), "%d", op->page);
-	(void)snprintf(text, size, "%s %c%s %s%s%s", pm_operation_name(op->kind), (char)('A' + op->space), page, pm_migrate_protocol_name(op->value & 7), modes[op->value >> 3 & 3],
-		       op->value & PM_VALUE_TOUCH ? " touch" : "");
+	(void)snprintf(text, size, "%s %c%s %s%s%s%s", pm_operation_name(op->kind), (char)('A' + op->space), page, pm_migrate_protocol_name(op->value & 7), modes[op->value >> 3 & 3],
+		       op->value & PM_VALUE_TOUCH ? " touch" : "", op->value & PM_VALUE_STEPPED ? " stepped" : "");
 }
 
 void pm_story_operation(const struct pm_world *world, uint32_t index, char *text, size_t size)

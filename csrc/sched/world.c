@@ -282,7 +282,7 @@ static bool take_program(struct pm_world *world, const struct pm_program *progra
 
 		if ((op->task >= PM_PROGRAM_TASKS && op->task != PM_SETUP) || op->kind >= PM_NR_OPERATIONS)
 			return false;
-		if (is_migration(op) && ((op->value & 7) >= PM_NR_PROTOCOLS || (op->value >> 3 & 3) > PM_MIGRATE_SYNC || op->value >= 2 * PM_VALUE_TOUCH))
+		if (is_migration(op) && ((op->value & 7) >= PM_NR_PROTOCOLS || (op->value >> 3 & 3) > PM_MIGRATE_SYNC || op->value >= PM_VALUES))
 			return false;
 		op->space %= PM_WORLD_SPACES;
 		op->page %= PM_WORLD_PAGES;

@@ -65,6 +65,7 @@ class Tally:
         schedules: Of all trials.
         steps: Yield points.
         seconds: Spent.
+        cpu_seconds: Of the processor, which other programs may have wanted too.
         attempted: Frames that were to move, by protocol.
         moved: Those that did.
     """
@@ -74,6 +75,7 @@ class Tally:
     schedules: int = 0
     steps: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     attempted: list[int] = field(default_factory=lambda: [0] * len(PROTOCOLS))
     moved: list[int] = field(default_factory=lambda: [0] * len(PROTOCOLS))
 
@@ -93,6 +95,7 @@ class Tally:
         self.schedules += other.schedules
         self.steps += other.steps
         self.seconds += other.seconds
+        self.cpu_seconds += other.cpu_seconds
 
     def idle_protocols(self) -> list[str]:
         """Protocols by which too few frames moved: a search in which nothing moves proves nothing."""
@@ -153,7 +156,7 @@ def search(
     explorer: Explorer, trials: Iterator[Trial], budget: Budget, preemptions: int, tally: Tally
 ) -> tuple[Program, Finding] | None:
     """Runs trial after trial until one fails, there are no more, or the budget is used up."""
-    started = time.monotonic()
+    started, cpu_started = time.monotonic(), time.process_time()
     try:
         for trial in trials:
             most = min(budget.left(tally.schedules), trial.most)
@@ -166,3 +169,4 @@ def search(
         return None
     finally:
         tally.seconds += time.monotonic() - started
+        tally.cpu_seconds += time.process_time() - cpu_started

@@ -112,6 +112,8 @@ def _figures(tally: Tally) -> None:
     if tally.seconds > 0:
         click.echo(f"figure steps_per_second {tally.steps / tally.seconds:.0f} /s")
         click.echo(f"figure schedules_per_second {tally.schedules / tally.seconds:.0f} /s")
+    if tally.cpu_seconds > 0:
+        click.echo(f"figure steps_per_cpu_second {tally.steps / tally.cpu_seconds:.0f} /s")
 
 
 def _explore_planted(bugs: list[Planted], budget: Budget, settings: _Settings) -> int:

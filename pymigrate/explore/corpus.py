@@ -96,22 +96,25 @@ CORPUS: dict[str, tuple[str, ...]] = {
 MOVES: dict[str, tuple[str, ...]] = {
     "fault": (
         "common memory; write A0 / migrate A0 @ / write A0",
-        "common memory; write A0 / migrate A0 @ / read A0 / read A0",
-        "ram memory; write A2 / migrate A2 @ / read A2 / read A2",
         "common memory; write A0 / migrate A0 @ / migrate A0 @",
-        "common memory; write A0 / migrate A0 @ touch / migrate A0 @ touch",
-        "common memory; write A0, write A1 / migrate_all A @ / write A1, write A0",
+        "common memory; write A0 / migrate A0 @ stepped / write A0",
         "common memory; write A0, fork A B / migrate A0 @ / write A0",
+        "common memory; write A0, write A1 / migrate_all A @ / write A1, write A0",
+        "common memory; write A0 / migrate A0 @ touch / migrate A0 @ touch",
+        "ram memory; write A2 / migrate A2 @ / read A2 / read A2",
+        "common memory; write A0 / migrate A0 @ / read A0 / read A0",
     ),
     "fork": (
         "common memory; write A0 / migrate A0 @ / fork A B",
         "common memory; write A0 / migrate A0 @ / fork A B, write A0",
+        "common memory; write A0 / migrate A0 @ stepped / fork A B",
         "common memory; write A0, fork A B / migrate A0 @ / fork A C",
         "common memory; write A0, fork A B / migrate A0 @ / write B0",
     ),
     "exit, munmap": (
         "common memory; write A0 / migrate A0 @ / unmap A0",
         "common memory; write A0 / migrate A0 @ / exit A",
+        "common memory; write A0 / migrate A0 @ stepped / unmap A0",
         "common memory; write A0, fork A B / migrate A0 @ / exit B",
         "common memory; write A0 / migrate A0 @ / poke A0",
         "common memory; write A0 / migrate A0 @ / exit A / fork A B",
@@ -135,6 +138,7 @@ MOVES: dict[str, tuple[str, ...]] = {
         "common memory; read A2 / migrate A2 @ / truncate 0",
         "buffers memory; write A2 / migrate A2 @ / truncate 0",
         "common memory; read A4 / migrate A4 @ / truncate 0",
+        "buffers memory; write A2 / migrate A2 @ stepped / truncate 0",
     ),
     "cache lookup": (
         "ram memory; file_write 0 / migrate A2 @ / file_read 0",

@@ -8,9 +8,10 @@ The world is the kind of the file (ram, common, buffers, fallback, release), swa
 `shared`: all tasks on one CPU. Spaces are A to D, of which A exists. Pages 0 and 1 are anonymous, 2 and 3 a shared
 mapping of the file, 4 and 5 a private one; 0 and 1 can be moved to 6 and 7.
 
-A migration names its protocol, and its mode and the flag `touch` where they are not the usual ones:
+A migration names its protocol, its mode where that is not the usual one, `touch` (map the page again at once), and
+`stepped` (one step a call):
 
-    common memory; write A0 / migrate A0 entry / migrate_all A swap-cache async touch
+    common memory; write A0 / migrate A0 entry / migrate_all A swap-cache async touch stepped
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ NUMBER_OF = {name: number for number, name in enumerate(KINDS)}
 # As enum pm_migrate_protocol and enum pm_migrate_mode; "" is what a migration does that names none.
 PROTOCOLS = ("entry", "swap-cache", "table-lock", "semaphore", "waitqueue")
 MODES = ("async", "light", "")
-TOUCH = 32
+TOUCH, STEPPED = 32, 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Operation:
         space: 0 to 3, for A to D.
         page: 0 to 7.
         value: Of `fork` the child (0 to 2, for B to D), of `protect` 0 (read) or 1 (write too), of `truncate` the pages
-            that stay, of a migration its protocol, its mode times 8, and 32 for `touch`.
+            that stay, of a migration its protocol, its mode times 8, 32 for `touch`, and 64 for `stepped`.
     """
 
     task: int
@@ -78,7 +79,8 @@ class Operation:
             return f"{self.kind} {self.value}"
         if what.endswith("migration"):
             page = str(self.page) if what == "page migration" else ""
-            words = (PROTOCOLS[self.value % 8], MODES[self.value // 8 % 4], "touch" if self.value & TOUCH else "")
+            flags = ("touch" if self.value & TOUCH else "", "stepped" if self.value & STEPPED else "")
+            words = (PROTOCOLS[self.value % 8], MODES[self.value // 8 % 4], *flags)
             return " ".join([self.kind, f"{space}{page}", *filter(None, words)])
         return f"{self.kind} {self.page}" if what == "file page" else self.kind
 
@@ -124,17 +126,20 @@ def _parse_migration(words: list[str], where: str, task: int) -> Operation:
     kind, rest = words[0], words[1:]
     if len(rest) < 2 or rest[1] not in PROTOCOLS:
         raise ValueError(f"{where.strip()!r}: {kind} takes a place and a protocol: one of {', '.join(PROTOCOLS)}")
-    more = rest[2:]
+    value, more = PROTOCOLS.index(rest[1]), rest[2:]
     mode = MODES.index(more.pop(0)) if more and more[0] in MODES[:2] else MODES.index("")
-    touch = bool(more) and more.pop(0) == "touch"
-    if more or (len(rest) > 2 and not touch and mode == MODES.index("")):
-        raise ValueError(f"{where.strip()!r}: a protocol may be followed by async or light, and by touch")
+    value += 8 * mode
+    for name, flag in (("touch", TOUCH), ("stepped", STEPPED)):
+        if more and more[0] == name:
+            value += flag
+            more.pop(0)
+    if more:
+        raise ValueError(f"{where.strip()!r}: a protocol may be followed by async or light, by touch, and by stepped")
     page = 0
     if KINDS[kind] == "page migration":
         page = _number(rest[0][1:], PAGES, where)
     elif len(rest[0]) != 1:
         raise ValueError(f"{where.strip()!r}: {kind} takes a space, A to D")
-    value = PROTOCOLS.index(rest[1]) + 8 * mode + (TOUCH if touch else 0)
     return Operation(task, kind, _space(rest[0][:1], where), page, value)
 
 
@@ -233,7 +238,8 @@ def draw_program(
 def draw_migration(source: random.Random, protocols: Sequence[str] = PROTOCOLS) -> int:
     """Draws the value of a migration: the usual mode most of the time."""
     mode = source.choice((0, 1, 2, 2, 2, 2))
-    return PROTOCOLS.index(source.choice(tuple(protocols))) + 8 * mode + (TOUCH if source.random() < 0.3 else 0)
+    flags = (TOUCH if source.random() < 0.3 else 0) + (STEPPED if source.random() < 0.2 else 0)
+    return PROTOCOLS.index(source.choice(tuple(protocols))) + 8 * mode + flags
 
 
 def _draw_operation(

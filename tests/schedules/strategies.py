@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from pymigrate.explore import Operation, Program
-from pymigrate.explore.program import FILES, KINDS, PROTOCOLS, SETUP, SWAPS, TOUCH
+from pymigrate.explore.program import FILES, KINDS, PROTOCOLS, SETUP, STEPPED, SWAPS, TOUCH
 
 PAGES = st.sampled_from([0, 0, 0, 2, 4, 1, 6])
 
@@ -14,7 +14,8 @@ PAGES = st.sampled_from([0, 0, 0, 2, 4, 1, 6])
 def migrations(draw: st.DrawFn) -> int:
     """The value of a migration: its protocol, mode and flag."""
     mode = draw(st.sampled_from([2, 2, 2, 1, 0]))
-    return draw(st.integers(0, len(PROTOCOLS) - 1)) + 8 * mode + draw(st.sampled_from([0, 0, TOUCH]))
+    flags = draw(st.sampled_from([0, 0, TOUCH])) + draw(st.sampled_from([0, 0, STEPPED]))
+    return draw(st.integers(0, len(PROTOCOLS) - 1)) + 8 * mode + flags
 
 
 @st.composite

@@ -39,7 +39,7 @@ def test_a_program_is_what_its_text_says() -> None:
         ("common memory / protect A0 x", "r or rw"),
         ("common memory / migrate A0", "takes a place and a protocol"),
         ("common memory / migrate A0 magic", "takes a place and a protocol"),
-        ("common memory / migrate A0 entry soon", "async or light, and by touch"),
+        ("common memory / migrate A0 entry soon", "async or light, by touch, and by stepped"),
         ("common memory / migrate A9 entry", "a number from 0 to 7"),
         ("common memory / migrate_all A0 entry", "takes a space, A to D"),
         ("common memory / " + ", ".join(["sync"] * 25), "at most 24 operations"),
