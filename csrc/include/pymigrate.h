@@ -587,6 +587,7 @@ struct pm_memory_counters {
 	uint64_t forks;
 	uint64_t fork_pages;	///< pages shared by fork
 	uint64_t reclaim_calls; ///< allocations that had to reclaim
+	uint64_t fault_migration; ///< met a migration entry, and waited until it was replaced
 };
 PM_API void pm_memory_counters(struct pm_machine *m, struct pm_memory_counters *ret);
 
