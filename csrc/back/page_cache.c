@@ -130,7 +130,7 @@ static enum pm_status lock_page(struct pm_call *call, struct pm_file *file, uint
 	if (!pm_file_cached(file, index, ret))
 		return add_page(call, file, index, want, ret);
 	status = pm_page_lock(call, *ret);
-	if (!status && !pm_file_has(file, index, *ret)) {
+	if (!status && !pm_file_has(file, index, *ret) && !PM_PLANTED(FILE_NO_RELOOK)) {
 		pm_page_unlock(call, *ret);
 		status = PM_ERR_AGAIN;
 	}

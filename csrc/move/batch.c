@@ -176,7 +176,7 @@ static void flush_all(struct pm_job *job)
 		maps += job->migs[i].nr_maps;
 		pm_cpumask_or(&cpus, &job->migs[i].cpus, job->call->m->nr_cpus);
 	}
-	if (!maps)
+	if (!maps || PM_PLANTED(MOVE_NO_FLUSH))
 		return;
 	pm_move_count(&job->call->m->move->flushes, 1);
 	pm_tlb_flush(job->call, &cpus);
@@ -187,6 +187,7 @@ static void move_some(struct pm_job *job, size_t n, struct pm_migration *const *
 {
 	struct pm_migration *settled[PM_COPY_FRAMES];
 	size_t i, nr_settled = 0;
+	bool copied;
 
 	for (i = 0; i < n; i++) {
 		if (some[i]->dirty)
@@ -198,9 +199,12 @@ static void move_some(struct pm_job *job, size_t n, struct pm_migration *const *
 		else
 			pm_job_over(job, (size_t)(some[i] - job->migs));
 	}
-	pm_move_copy(job->call->m, nr_settled, settled);
+	/* One alone is copied by its step. */
+	copied = nr_settled > 1 && !PM_PLANTED(MOVE_MAPS_EARLY);
+	if (copied)
+		pm_move_copy(job->call->m, nr_settled, settled);
 	for (i = 0; i < nr_settled; i++) {
-		settled[i]->copied = true;
+		settled[i]->copied = copied;
 		(void)pm_job_advance(job, settled[i], PM_NR_MS);
 		pm_job_over(job, (size_t)(settled[i] - job->migs));
 	}

@@ -63,7 +63,7 @@ static void putback(struct pm_migration *mig)
 {
 	/* Its batch may have locked it with this. */
 	unlock_source(mig);
-	if (mig->isolated)
+	if (mig->isolated && !PM_PLANTED(MOVE_NOT_PUT_BACK))
 		pm_lru_putback(mig->call, mig->from);
 	mig->isolated = false;
 }
@@ -126,7 +126,7 @@ static enum pm_status lock_source(struct pm_migration *mig)
 
 static enum pm_status wait_writeback(struct pm_migration *mig)
 {
-	if (!pm_page_test(source(mig), PM_PG_WRITEBACK))
+	if (!pm_page_test(source(mig), PM_PG_WRITEBACK) || PM_PLANTED(MOVE_IN_WRITEBACK))
 		return PM_OK;
 	if (mig->mode != PM_MIGRATE_SYNC)
 		return fail(mig, PM_ERR_BUSY, PM_WHY_WRITEBACK);
@@ -161,9 +161,10 @@ static void keep_anon(struct pm_migration *mig)
 	anon = pm_anon_lock_read(mig->call, mig->from);
 	if (!anon)
 		return;
-	pm_anon_get(anon);
+	if (!PM_PLANTED(MOVE_ANON_NOT_KEPT))
+		pm_anon_get(anon);
 	mig->anon_kept = true;
-	if (mig->batch && !mig->batch->anon) {
+	if (mig->batch && !mig->batch->anon && !PM_PLANTED(MOVE_ANON_NOT_KEPT)) {
 		/* The first of the batch: the reference is the batch's. */
 		mig->batch->anon = anon;
 		mig->anon_kept = false;
@@ -194,7 +195,7 @@ static enum pm_status prepare(struct pm_migration *mig)
 
 	if (!pm_page_test(page, PM_PG_ANON | PM_PG_CACHE))
 		return fail(mig, PM_ERR_AGAIN, PM_WHY_TRUNCATED);
-	if (pm_page_maybe_pinned(page))
+	if (pm_page_maybe_pinned(page) && !PM_PLANTED(MOVE_IGNORES_PINS))
 		return fail(mig, PM_ERR_AGAIN, PM_WHY_PINNED);
 	/* A step that was not taken to its end is begun anew. */
 	if (!mig->locked_to) {
@@ -219,7 +220,8 @@ static void let_owner_go(struct pm_migration *mig)
 	if (mig->anon_kept) {
 		/* The last one's end takes the lock of its family. */
 		pm_batch_unlock(mig->call, mig->batch);
-		pm_anon_put(mig->call, mig->anon);
+		if (!PM_PLANTED(MOVE_ANON_NOT_KEPT))
+			pm_anon_put(mig->call, mig->anon);
 	}
 	mig->anon_kept = false;
 	mig->anon = NULL;
@@ -257,19 +259,26 @@ static void map_back(struct pm_migration *mig)
 
 static enum pm_status flush(struct pm_migration *mig)
 {
-	if (mig->nr_maps) {
+	if (mig->nr_maps && !PM_PLANTED(MOVE_NO_FLUSH)) {
 		pm_move_count(&mig->call->m->move->flushes, 1);
 		pm_tlb_flush(mig->call, &mig->cpus);
 	}
 	/* The last write through an old entry is done now. */
-	if (mig->dirty)
+	if (mig->dirty && !PM_PLANTED(MOVE_ENTRY_DIRTY_LOST))
 		pm_page_set_dirty(mig->call->m, mig->from);
 	return PM_OK;
 }
 
 static enum pm_status settle(struct pm_migration *mig)
 {
-	return mig->protocol->settle(mig);
+	enum pm_status status = mig->protocol->settle(mig);
+
+	if (!status && PM_PLANTED(MOVE_UNLOCKS_EARLY)) {
+		(void)pm_page_set(pm_page_of(mig->call->m, mig->to), PM_PG_UPTODATE);
+		pm_page_unlock(mig->call, mig->to);
+		mig->locked_to = false;
+	}
+	return status;
 }
 
 /// Contents and flags. The destination is locked, so who finds it in a cache waits; nobody finds the source any more. Whether it is mlocked is told by the areas
@@ -278,9 +287,11 @@ static enum pm_status copy(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
 	struct pm_page *page = pm_page_of(m, mig->to);
-	uint32_t flags = pm_page_flags(source(mig));
+	uint32_t flags = pm_page_flags(source(mig)) & ~(PM_PLANTED(MOVE_DIRTY_LOST) ? (uint32_t)PM_PG_DIRTY : 0);
 	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED;
 
+	if (PM_PLANTED(MOVE_MAPS_EARLY))
+		mig->protocol->remap(mig, mig->to);
 	if (!mig->copied)
 		pm_move_copy(m, 1, &mig);
 	/* The file's tag as well, or writeback would miss the page. */
@@ -321,7 +332,7 @@ static void free_frozen(struct pm_migration *mig)
 	pm_yield(PM_AT_FLAGS_SET, &page->flags);
 	pm_note_held(pm_page_key(mig->from), 0, false);
 	before = atomic_exchange(&page->flags, 0);
-	if ((before & PM_PG_WAITERS) && pm_wake_all(mig->call->waits, pm_page_key(mig->from)) && mig->batch)
+	if ((before & PM_PG_WAITERS) && !PM_PLANTED(MOVE_NO_WAKE) && pm_wake_all(mig->call->waits, pm_page_key(mig->from)) && mig->batch)
 		mig->batch->waited_for = true;
 	pm_page_set_mapping(page, 0);
 	mig->locked_from = false;
@@ -353,11 +364,11 @@ static enum pm_status finish(struct pm_migration *mig)
 		mig->locked_to = false;
 	} else {
 		unlock_destination(mig);
+		/* Before `release`, which may wait for somebody who moves the destination on: he waits until nobody refers to it. */
+		pm_page_put(mig->call, mig->to);
 	}
 	release(mig);
-	if (!together)
-		pm_page_put(mig->call, mig->to);
-	else if (mig->batch->nr_ready == PM_READY_FRAMES)
+	if (together && mig->batch->nr_ready == PM_READY_FRAMES)
 		pm_batch_publish(mig->call, mig->batch);
 	if (!mig->frozen)
 		pm_page_put(mig->call, mig->from);
@@ -393,7 +404,7 @@ void pm_migration_init(struct pm_migration *mig, const struct pm_protocol *proto
 	mig->nr_maps = mig->nr_given = 0;
 	mig->isolated = mig->locked_from = mig->locked_to = mig->unmapped = mig->frozen = mig->anon_kept = mig->stepped = mig->copied = false;
 	mig->dirty = mig->mlocked = mig->written = mig->slot_added = mig->slot_switched = false;
-	mig->split = mig->split_moved = mig->index = 0;
+	mig->split = mig->split_moved = mig->slot = mig->index = 0;
 	mig->anon = NULL;
 	mig->mapping = NULL;
 	mig->records = NULL;

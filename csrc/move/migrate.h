@@ -99,6 +99,7 @@ struct pm_migration {
 	bool slot_added;		   ///< swap-cache: the source got its slot for this
 	bool slot_switched;		   ///< swap-cache: the destination is in its place, and the source has a reference more
 	uint32_t split, split_moved;	   ///< a block that its owner has split: its frames, and how many have moved
+	uint32_t slot;			   ///< swap-cache: of an anonymous page, from UNMAP on
 	uint32_t index;			   ///< page offset, by which the reverse map is walked
 	struct pm_anon *anon;		   ///< kept from going while nothing maps the page; NULL: a file page, or not mapped
 	struct pm_mapping *mapping;	   ///< of a file page; NULL

@@ -76,6 +76,7 @@ enum pm_status pm_migration_begin(struct pm_machine *m, uint64_t pfn, const stru
 		status = stepper ? PM_OK : PM_ERR_NOMEM;
 	}
 	if (!status) {
+		/* Relaxed: nobody has the handle yet; publishing it releases. */
 		atomic_store_explicit(&stepper->busy, 0, memory_order_relaxed);
 		pm_migration_init(&stepper->migration, pm_protocol_of(protocol), pm_pfn(pfn), destination, mode, flags);
 		if (destination->kind == PM_DEST_GIVEN) {

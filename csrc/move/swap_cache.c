@@ -34,6 +34,7 @@ static bool record(struct pm_migration *mig, const struct pm_vma *vma, uint64_t 
 {
 	struct pm_host *host = &mig->call->m->host;
 
+	/* Relaxed: of a space that is recorded too late its handle says that it has ended. */
 	if (atomic_load_explicit(&vma->space->exiting, memory_order_relaxed))
 		return true;
 	if (mig->nr_records == mig->room_records) {
@@ -65,7 +66,7 @@ static enum pm_status may_unmap(struct pm_migration *mig, const struct pm_vma *v
 
 	if (pm_page_maybe_pinned(pm_page_of(mig->call->m, mig->from)))
 		return pm_block_referenced(mig);
-	if (locked && !(mig->flags & PM_MIGRATE_TOUCH)) {
+	if (locked && !(mig->flags & PM_MIGRATE_TOUCH) && !PM_PLANTED(MOVE_MLOCKED_UNMAPPED)) {
 		mig->reason = PM_WHY_MLOCKED;
 		return PM_ERR_BUSY;
 	}
@@ -95,7 +96,8 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		uint64_t before = pm_pte_exchange(entry, 0);
 
 		if (mig->anon) {
-			m->virt->hooks.swap->dup(m, walk->slot);
+			if (!PM_PLANTED(MOVE_NO_SWAP_COUNT))
+				m->virt->hooks.swap->dup(m, walk->slot);
 			/* What else the entry said goes along, in case it comes back. */
 			pm_pte_store(entry, pm_pte_swap(walk->slot, (before & PM_PTE_EXCLUSIVE) != 0) | (before & came_back));
 		}
@@ -116,7 +118,7 @@ static enum pm_status unmap(struct pm_migration *mig)
 		return status;
 	}
 	mig->slot_switched = true;
-	walk.slot = pm_page_tag(m, mig->to);
+	mig->slot = walk.slot = pm_page_tag(m, mig->to);
 	pm_block_walk(mig, &walk.visitor);
 	if (!walk.status && pm_page_mapcount(pm_page_of(m, mig->from)) != 0)
 		walk.status = pm_block_referenced(mig);
@@ -129,6 +131,7 @@ static bool drained(struct pm_migration *mig)
 {
 	struct pm_page *page = pm_page_of(mig->call->m, mig->from);
 
+	/* Relaxed, the look at the map count: freezing changes the same word, and so acquires what the last holders did. */
 	if (pm_page_mapcount(page) != 0 || !pm_page_freeze(page, 2))
 		return false;
 	if (mig->stepped)
@@ -231,6 +234,8 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 	if (pm_pte_is_swap(pte) && pm_pte_slot(pte) == walk->slot) {
 		give_back(walk->mig, vma, entry, pte);
 		m->virt->hooks.swap->put(m, walk->slot);
+		if (PM_PLANTED(MOVE_SLOT_PUT_TWICE))
+			m->virt->hooks.swap->put(m, walk->slot);
 	}
 	pm_unlock(&leaf->lock);
 	return true;
@@ -297,12 +302,9 @@ static void release(struct pm_migration *mig)
 	pm_host_free(&m->host, mig->records);
 	mig->records = NULL;
 	mig->nr_records = mig->room_records = 0;
-	/* Detach the swap entry (REFERENCE section 1.10): it stays if a fork has doubled it, or an entry was not touched. */
-	if (mig->slot_added && !pm_pfn_is_nil(mig->to) && pm_page_trylock(m, mig->to)) {
-		if (pm_page_test(pm_page_of(m, mig->to), PM_PG_SWAPCACHE))
-			(void)m->virt->hooks.swap->forget(mig->call, mig->to);
-		pm_page_unlock(mig->call, mig->to);
-	}
+	/* Detach the swap entry (REFERENCE section 1.10): it stays if a fork has doubled it, or an entry was not touched. By its slot: the page may have moved on. */
+	if (mig->slot_added && !pm_pfn_is_nil(mig->to))
+		pm_swap_drop_unnamed(m, mig->slot);
 }
 
 const struct pm_protocol pm_protocol_swap_cache = {

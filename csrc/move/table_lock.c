@@ -36,6 +36,8 @@ static bool visit_take(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint
 		pm_pte_store(mig->held_entry, pm_pte_migration(mig->from, before & keep, PM_PTE_WAIT_TABLE));
 		pm_block_taken(mig, vma, before);
 	}
+	if (PM_PLANTED(MOVE_TABLE_LET_GO))
+		pm_rmap_unlock_entry(mig->held_leaf);
 	return false;
 }
 
@@ -54,10 +56,12 @@ static enum pm_status unmap(struct pm_migration *mig)
 	return mig->held_leaf ? one.status : pm_block_referenced(mig);
 }
 
-static void remap(struct pm_migration *mig, struct pm_pfn target)
+static void remap(struct pm_migration *mig, struct pm_pfn target) PM_NO_TSA
 {
 	if (!mig->held_leaf)
 		return;
+	if (PM_PLANTED(MOVE_TABLE_LET_GO))
+		pm_lock(&mig->held_leaf->lock);
 	if (mig->nr_maps) {
 		uint64_t bits = pm_pte_load(mig->held_entry) & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY);
 

@@ -31,6 +31,8 @@ const char *pm_failure_name(enum pm_failure failure)
 	return (unsigned int)failure < PM_NR_FAILURES ? names[failure] : "unknown";
 }
 
+static void set_quiet(struct pm_sched *sched, bool quiet);
+
 /// Gives the processor to another task, or to the caller of the run.
 static void switch_to(struct pm_sched *sched, uint32_t next)
 {
@@ -55,10 +57,16 @@ void pm_sched_fail(struct pm_sched *sched, enum pm_failure failure, const char *
 
 	if (sched->failure == PM_FAIL_NONE) {
 		sched->failure = failure;
-		sched->failed_task = sched->current;
+		sched->failed_task = sched->current == PM_SCHED_NOBODY ? sched->idler : sched->current;
 		va_start(args, format);
 		(void)vsnprintf(sched->message, sizeof(sched->message), format, args);
 		va_end(args);
+	}
+	/* Nobody runs while time goes on, but it is a task's stack on which it does. */
+	if (sched->idler != PM_SCHED_NOBODY) {
+		sched->current = sched->idler;
+		sched->idler = PM_SCHED_NOBODY;
+		set_quiet(sched, sched->alone);
 	}
 	if (sched->current != PM_SCHED_NOBODY)
 		switch_to(sched, PM_SCHED_NOBODY);
@@ -200,8 +208,6 @@ static uint32_t choose(struct pm_sched *sched, uint32_t step, uint32_t ready, ui
 	return next;
 }
 
-static void set_quiet(struct pm_sched *sched, bool quiet);
-
 /// Everybody waits, or all have ended. Never returns to a task that is not ready.
 static void nobody_ready(struct pm_sched *sched)
 {
@@ -246,14 +252,13 @@ static void give_up(struct pm_sched *sched)
 	uint32_t step = sched->steps++, ready = ready_mask(sched);
 
 	if (!ready && sched->idle) {
-		uint32_t current = sched->current;
-
-		/* Nobody runs while time goes on. */
+		sched->idler = sched->current;
 		set_quiet(sched, true);
 		sched->current = PM_SCHED_NOBODY;
 		while (!ready && sched->idle(sched->context))
 			ready = ready_mask(sched);
-		sched->current = current;
+		sched->current = sched->idler;
+		sched->idler = PM_SCHED_NOBODY;
 		set_quiet(sched, sched->alone);
 	}
 	if (!ready)
@@ -423,6 +428,7 @@ bool pm_sched_init(struct pm_sched *sched)
 
 	*sched = (struct pm_sched){ .hooks = { on_quiet_yield, on_block, on_unblock, on_quiet_held, on_zalloc, on_free, on_frame, on_failed, 0, 0, 0 },
 				    .current = PM_SCHED_NOBODY,
+				    .idler = PM_SCHED_NOBODY,
 				    .step_limit = 50000,
 				    .one_in = 8 };
 	pm_fibre_init_thread(&sched->main);

@@ -2,10 +2,28 @@
 
 #include "virt/gather.h"
 
+/// A planted bug: the areas in the opposite order, children before their parents.
+static bool walk_backwards(struct pm_rmap_visitor *visitor, struct pm_anon *anon, struct pm_interval *node, uint64_t index)
+{
+	struct pm_vma *vma;
+
+	if (!node)
+		return true;
+	vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
+	if (!walk_backwards(visitor, anon, pm_interval_next(&anon->links, node, index, index), index))
+		return false;
+	visitor->nr_visited++;
+	return visitor->visit(visitor, vma, pm_vma_addr(vma, index));
+}
+
 void pm_rmap_walk_links(struct pm_rmap_visitor *visitor, struct pm_anon *anon, uint64_t index)
 {
 	struct pm_interval *node = anon->links.root;
 
+	if (PM_PLANTED(WALK_CHILD_FIRST)) {
+		(void)walk_backwards(visitor, anon, pm_interval_first(&anon->links, index, index), index);
+		return;
+	}
 	/* Most anon_vmas lead to one area. */
 	if (anon->links.nr == 1) {
 		struct pm_vma *vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
@@ -93,7 +111,7 @@ bool pm_rmap_lock_entry(struct pm_vma *vma, uint64_t addr, struct pm_pfn pfn, st
 		return false;
 	pm_lock(&leaf->lock);
 	pte = pm_pte_load(entry);
-	if (pm_pte_present(pte) && pm_pfn_eq(pm_pte_pfn(pte), pfn)) {
+	if ((pm_pte_present(pte) && pm_pfn_eq(pm_pte_pfn(pte), pfn)) || PM_PLANTED(WALK_NO_RECHECK)) {
 		*ret_leaf = leaf;
 		*ret = entry;
 		return true;
