@@ -108,7 +108,7 @@ static void isolate_some(struct pm_job *job, size_t first)
 		which[n] = i;
 		pfns[n++] = pfn;
 	}
-	pm_lru_isolate_lock_many(m, n, pfns, isolated);
+	pm_lru_isolate_lock_many(job->call, n, pfns, isolated);
 	for (i = 0; i < n; i++)
 		job->batch->isolated[which[i]] = isolated[i];
 }

@@ -52,7 +52,7 @@ bool pm_lru_isolate(struct pm_machine *m, struct pm_pfn pfn);
 
 /// Isolates those of n frames of any zones that are not locked, and locks them, with one hold of a list's lock for a run of frames of one zone. ret[i]: the i-th
 /// was; of the others nothing has changed.
-void pm_lru_isolate_lock_many(struct pm_machine *m, size_t n, const uint64_t *pfns, bool *ret);
+void pm_lru_isolate_lock_many(struct pm_call *call, size_t n, const uint64_t *pfns, bool *ret);
 
 /// Puts n locked frames that are on no list on theirs and unlocks them, which wakes who waits for them. One hold of a list's lock for a run of frames of one
 /// zone. Returns how many sleepers were woken.
