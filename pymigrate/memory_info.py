@@ -134,6 +134,7 @@ class MemoryCounters:
         forks: Address spaces forked.
         fork_pages: Pages that forks shared.
         reclaim_calls: Allocations that had to reclaim.
+        fault_migration: Faults that met a migration entry, and waited until it was replaced.
     """
 
     fault_anon: int
@@ -149,6 +150,7 @@ class MemoryCounters:
     forks: int
     fork_pages: int
     reclaim_calls: int
+    fault_migration: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

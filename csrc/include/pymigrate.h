@@ -706,6 +706,7 @@ struct pm_memory_counters {
 	uint64_t forks;
 	uint64_t fork_pages;	///< pages shared by fork
 	uint64_t reclaim_calls; ///< allocations that had to reclaim
+	uint64_t fault_migration; ///< met a migration entry, and waited until it was replaced
 };
 /// Adds up what every CPU has counted since pm_memory_enable(); all zero before it.
 PM_API void pm_memory_counters(struct pm_machine *m, struct pm_memory_counters *ret);

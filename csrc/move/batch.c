@@ -95,20 +95,20 @@ static void isolate_some(struct pm_job *job, size_t first)
 {
 	struct pm_machine *m = job->call->m;
 	uint64_t pfns[PM_ISOLATE_FRAMES];
-	enum pm_lru_isolated isolated[PM_ISOLATE_FRAMES];
+	bool isolated[PM_ISOLATE_FRAMES];
 	size_t which[PM_ISOLATE_FRAMES], i, n = 0;
 
 	for (i = 0; i < PM_ISOLATE_FRAMES && first + i < job->n; i++) {
 		uint64_t pfn = job->request->pfns[job->first + first + i];
 
 		prefetch(job, first + i + PM_PREFETCH_AHEAD);
-		job->batch->isolated[i] = PM_LRU_NOT_ISOLATED;
+		job->batch->isolated[i] = false;
 		if (pfn >= m->nr_frames || !pm_zone_of(m, pfn) || !job->due[first + i])
 			continue;
 		which[n] = i;
 		pfns[n++] = pfn;
 	}
-	pm_lru_isolate_lock_many(m, n, pfns, isolated);
+	pm_lru_isolate_lock_many(job->call, n, pfns, isolated);
 	for (i = 0; i < n; i++)
 		job->batch->isolated[which[i]] = isolated[i];
 }
@@ -119,11 +119,10 @@ static void put_back_from(struct pm_job *job, size_t first)
 	size_t i;
 
 	for (i = first; i < job->n && i % PM_ISOLATE_FRAMES != 0; i++)
-		if (job->batch->isolated[i % PM_ISOLATE_FRAMES] != PM_LRU_NOT_ISOLATED) {
+		if (job->batch->isolated[i % PM_ISOLATE_FRAMES]) {
 			struct pm_pfn pfn = pm_pfn(job->request->pfns[job->first + i]);
 
-			if (job->batch->isolated[i % PM_ISOLATE_FRAMES] == PM_LRU_ISOLATED_LOCKED)
-				pm_page_unlock(job->call, pfn);
+			pm_page_unlock(job->call, pfn);
 			pm_lru_putback(job->call, pfn);
 		}
 }
@@ -144,8 +143,7 @@ static enum pm_status unmap_all(struct pm_job *job)
 			continue;
 		pm_job_begin(job, i);
 		job->tries[i]++;
-		mig->isolated = job->batch->isolated[i % PM_ISOLATE_FRAMES] != PM_LRU_NOT_ISOLATED;
-		mig->locked_from = job->batch->isolated[i % PM_ISOLATE_FRAMES] == PM_LRU_ISOLATED_LOCKED;
+		mig->isolated = mig->locked_from = job->batch->isolated[i % PM_ISOLATE_FRAMES];
 		if (!mig->isolated && pm_job_is_owned(job, i)) {
 			pm_batch_unlock(job->call, job->batch);
 			pm_job_move_owned(job, i);
@@ -191,6 +189,7 @@ static void move_some(struct pm_job *job, size_t n, struct pm_migration *const *
 {
 	struct pm_migration *settled[PM_COPY_FRAMES];
 	size_t i, nr_settled = 0;
+	bool copied;
 
 	for (i = 0; i < n; i++) {
 		if (some[i]->dirty)
@@ -202,9 +201,12 @@ static void move_some(struct pm_job *job, size_t n, struct pm_migration *const *
 		else
 			pm_job_over(job, (size_t)(some[i] - job->migs));
 	}
-	pm_move_copy(job->call->m, nr_settled, settled);
+	/* One alone is copied by its step. */
+	copied = nr_settled > 1 && !PM_PLANTED(MOVE_MAPS_EARLY);
+	if (copied)
+		pm_move_copy(job->call->m, nr_settled, settled);
 	for (i = 0; i < nr_settled; i++) {
-		settled[i]->copied = true;
+		settled[i]->copied = copied;
 		(void)pm_job_advance(job, settled[i], PM_NR_MS);
 		pm_job_over(job, (size_t)(settled[i] - job->migs));
 	}

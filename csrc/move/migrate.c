@@ -310,6 +310,9 @@ static enum pm_status copy(struct pm_migration *mig)
 	if ((flags & PM_PG_DIRTY) && mig->mapping)
 		pm_page_set_dirty(m, mig->to);
 	/* Up to date comes last: the contents are there. A page that could not be read is no better for having moved. */
+	/* A file that is memory alone: reclaim need not look. */
+	if (mig->mapping && !(flags & PM_PG_MLOCKED))
+		kept |= PM_PG_UNEVICTABLE;
 	flags = (flags & (kept | PM_PG_UPTODATE)) | (mig->mlocked && mig->protocol->lazy ? PM_PG_MLOCKED | PM_PG_UNEVICTABLE : 0u);
 	if (pm_page_test(page, PM_PG_CACHE | PM_PG_SWAPCACHE))
 		(void)pm_page_set(page, flags);
@@ -453,7 +456,7 @@ void pm_migration_init(struct pm_migration *mig, const struct pm_protocol *proto
 	mig->nr_maps = mig->nr_given = 0;
 	mig->isolated = mig->locked_from = mig->locked_to = mig->unmapped = mig->frozen = mig->anon_kept = mig->stepped = mig->copied = false;
 	mig->dirty = mig->mlocked = mig->written = mig->slot_added = mig->slot_switched = false;
-	mig->split = mig->split_moved = mig->index = 0;
+	mig->split = mig->split_moved = mig->slot = mig->index = 0;
 	mig->anon = NULL;
 	mig->mapping = NULL;
 	mig->records = NULL;

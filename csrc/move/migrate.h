@@ -67,7 +67,7 @@ struct pm_batch {
 	bool waited_for;	///< somebody was asleep until one of the pages had moved
 	uint32_t nr_held;
 	struct pm_space *held[PM_BATCH_SPACES]; ///< semaphore: held for all frames, to the end of the batch
-	enum pm_lru_isolated isolated[PM_ISOLATE_FRAMES];
+	bool isolated[PM_ISOLATE_FRAMES]; ///< and locked
 	size_t nr_ready;	///< destinations that entries map, off their lists and locked still
 	uint64_t ready[PM_READY_FRAMES];
 	size_t nr_fresh;	///< destinations that were allocated and are not used yet
@@ -102,6 +102,7 @@ struct pm_migration {
 	bool slot_added;		   ///< swap-cache: the source got its slot for this
 	bool slot_switched;		   ///< swap-cache: the destination is in its place, and the source has a reference more
 	uint32_t split, split_moved;	   ///< a block that its owner has split: its frames, and how many have moved
+	uint32_t slot;			   ///< swap-cache: of an anonymous page, from UNMAP on
 	uint32_t index;			   ///< page offset, by which the reverse map is walked
 	struct pm_anon *anon;		   ///< kept from going while nothing maps the page; NULL: a file page, or not mapped
 	struct pm_mapping *mapping;	   ///< of a file page; NULL
@@ -115,7 +116,6 @@ struct pm_migration {
 	_Atomic uint64_t *held_entry;
 	struct pm_space **held;		   ///< semaphore: the spaces whose semaphores are held
 	uint32_t nr_held;
-	uint32_t slot;			   ///< swap-cache: of an anonymous page, from UNMAP on
 	/* Last, for it is long, and is not cleared. */
 	struct pm_cpumask cpus;		   ///< where a flush is due, once an entry was unmapped
 };

@@ -348,6 +348,7 @@ static enum pm_status fault_migration(struct fault *f)
 	struct pm_space *space = f->vma->space;
 	enum pm_status status;
 
+	pm_count(f->call, PM_ME_MIGRATION);
 	switch (pm_pte_wait_of(f->pte)) {
 	case PM_PTE_WAIT_SEMAPHORE:
 		status = pm_rwsem_read(f->call, &space->migrate);

@@ -246,5 +246,6 @@ void pm_memory_counters(struct pm_machine *m, struct pm_memory_counters *ret)
 					    .flush_waits = sum[PM_ME_FLUSH_WAIT],
 					    .forks = sum[PM_ME_FORK],
 					    .fork_pages = sum[PM_ME_FORK_PAGE],
-					    .reclaim_calls = sum[PM_ME_RECLAIM] };
+					    .reclaim_calls = sum[PM_ME_RECLAIM],
+					    .fault_migration = sum[PM_ME_MIGRATION] };
 }

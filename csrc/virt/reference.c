@@ -160,35 +160,45 @@ static void hold_lists(struct pm_lru **held, struct pm_lru *next) PM_NO_TSA
 	*held = next;
 }
 
-/// The same, and locked in the same step where it is not locked yet. The reference comes first: who has given back the last one must find LRU still set.
-static enum pm_lru_isolated isolate_lock_locked(struct pm_machine *m, struct pm_lru *lru, struct pm_pfn pfn) PM_REQUIRES(lru->lock)
+/// The same for a frame that is not locked, which is locked in the same step. The reference comes first: with it gone from its list, whoever has the last one would free it
+/// without our lock. `*ret_put`: it was locked in between, and the reference is to be given back without the lock.
+static bool isolate_lock_locked(struct pm_machine *m, struct pm_lru *lru, struct pm_pfn pfn, bool *ret_put) PM_REQUIRES(lru->lock)
 {
+	const uint32_t change = PM_PG_LRU | PM_PG_ISOLATED | PM_PG_LOCKED;
 	struct pm_page *page = pm_page_of(m, pfn);
-	uint32_t flags = pm_page_flags(page), lock;
+	uint32_t flags = pm_page_flags(page);
 	enum pm_lru_list list;
 
-	if (!(flags & PM_PG_LRU) || !pm_page_try_get(page))
-		return PM_LRU_NOT_ISOLATED;
+	if ((flags & change) != PM_PG_LRU || !pm_page_try_get(page))
+		return false;
 	pm_yield(PM_AT_FLAGS_SET, &page->flags);
-	do
-		lock = ~flags & PM_PG_LOCKED;
-	while (!atomic_compare_exchange_weak(&page->flags, &flags, flags ^ (PM_PG_LRU | PM_PG_ISOLATED | lock)));
-	if (lock)
-		pm_note_held(pm_page_key(pfn), 0, true);
+	do {
+		if (flags & PM_PG_LOCKED) {
+			*ret_put = true;
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak(&page->flags, &flags, flags ^ change));
+	pm_note_held(pm_page_key(pfn), 0, true);
 	list = pm_lru_list_of(flags);
 	pm_chain_remove(&m->tables, &lru->list[list], pfn, 0);
 	count_list(lru, list, (uint64_t)-1);
-	return lock ? PM_LRU_ISOLATED_LOCKED : PM_LRU_ISOLATED;
+	return true;
 }
 
-void pm_lru_isolate_lock_many(struct pm_machine *m, size_t n, const uint64_t *pfns, enum pm_lru_isolated *ret) PM_NO_TSA
+void pm_lru_isolate_lock_many(struct pm_call *call, size_t n, const uint64_t *pfns, bool *ret) PM_NO_TSA
 {
 	struct pm_lru *held = NULL;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		hold_lists(&held, lru_of(m, pm_pfn(pfns[i])));
-		ret[i] = isolate_lock_locked(m, held, pm_pfn(pfns[i]));
+		bool put = false;
+
+		hold_lists(&held, lru_of(call->m, pm_pfn(pfns[i])));
+		ret[i] = isolate_lock_locked(call->m, held, pm_pfn(pfns[i]), &put);
+		if (!put)
+			continue;
+		hold_lists(&held, NULL);
+		pm_page_put(call, pm_pfn(pfns[i]));
 	}
 	hold_lists(&held, NULL);
 }

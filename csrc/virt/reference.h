@@ -53,14 +53,9 @@ void pm_lru_add_run(struct pm_machine *m, struct pm_pfn first, uint32_t n);
 /// Takes a frame off its list with a reference and the flag ISOLATED; false if it is on none, or being freed.
 bool pm_lru_isolate(struct pm_machine *m, struct pm_pfn pfn);
 
-enum pm_lru_isolated {
-	PM_LRU_NOT_ISOLATED,   ///< on no list, or being freed: nothing has changed
-	PM_LRU_ISOLATED,       ///< as by pm_lru_isolate(); somebody else has it locked
-	PM_LRU_ISOLATED_LOCKED ///< and locked by the caller
-};
-
-/// Isolates n frames of any zones, and locks those that are not locked, with one hold of a list's lock for a run of frames of one zone.
-void pm_lru_isolate_lock_many(struct pm_machine *m, size_t n, const uint64_t *pfns, enum pm_lru_isolated *ret);
+/// Isolates those of n frames of any zones that are not locked, and locks them, with one hold of a list's lock for a run of frames of one zone. ret[i]: the i-th
+/// was; of the others nothing has changed.
+void pm_lru_isolate_lock_many(struct pm_call *call, size_t n, const uint64_t *pfns, bool *ret);
 
 /// Puts n locked frames that are on no list on theirs and unlocks them, which wakes who waits for them. One hold of a list's lock for a run of frames of one
 /// zone. Returns how many sleepers were woken.

@@ -87,7 +87,7 @@ struct pm_lru {
 /// Counts a thing that happened on a CPU: cheap for the thread that owns the CPU's slot.
 enum pm_memory_event {
 	PM_ME_ANON, PM_ME_FILE, PM_ME_SWAP, PM_ME_COW_COPY, PM_ME_COW_REUSE, PM_ME_NOTIFY, PM_ME_RETRY, PM_ME_FLUSH, PM_ME_FLUSH_SKIPPED,
-	PM_ME_FLUSH_WAIT, PM_ME_FORK, PM_ME_FORK_PAGE, PM_ME_RECLAIM, PM_NR_ME
+	PM_ME_FLUSH_WAIT, PM_ME_FORK, PM_ME_FORK_PAGE, PM_ME_RECLAIM, PM_ME_MIGRATION, PM_NR_ME
 };
 
 struct pm_space;
