@@ -43,12 +43,14 @@ def event_formats(kept: dict) -> bytes:
     return out
 
 
-def version_6(kept: dict, *, instance: bool = False) -> bytes:
+def version_6(kept: dict, *, instance: bool = False, times: dict[int, bytes] | None = None) -> bytes:
     pages = pages_of(kept)
     head = MAGIC + b"6\0" + bytes([0, 8]) + struct.pack("<I", 4096) + header_info(kept) + struct.pack("<I", 0)
     head += event_formats(kept) + struct.pack("<IIQ", 0, 0, 0) + struct.pack("<I", len(pages))
     clock = b"local [mono] boot"
     options = b"options  \0" + struct.pack("<HI", 4, len(clock)) + clock
+    for number, data in (times or {}).items():
+        options += struct.pack("<HI", number, len(data)) + data
     after = struct.pack("<H", 0) + b"flyrecord\0"
     table = 16 * len(pages)
     if instance:
@@ -71,7 +73,7 @@ def squeeze(algorithm: str, data: bytes) -> bytes:
     return zlib.compress(data) if algorithm == "zlib" else zstandard.ZstdCompressor().compress(data)
 
 
-def version_7(kept: dict, algorithm: str = "none") -> bytes:
+def version_7(kept: dict, algorithm: str = "none", *, times: dict[int, bytes] | None = None) -> bytes:
     out = bytearray(MAGIC + b"7\0" + bytes([0, 8]) + struct.pack("<I", 4096) + algorithm.encode() + b"\0" + b"1\0")
     first_options = len(out)
     out += struct.pack("<Q", 0)
@@ -110,6 +112,8 @@ def version_7(kept: dict, algorithm: str = "none") -> bytes:
     struct.pack_into("<Q", out, header + 8, len(out) - header - 16)
     uname = b"Linux host 6.18.0 #1 SMP x86_64\0"
     options += struct.pack("<HI", 3, len(buffer)) + buffer + struct.pack("<HI", 5, len(uname)) + uname
+    for number, data in (times or {}).items():
+        options += struct.pack("<HI", number, len(data)) + data
     options += struct.pack("<HIQ", 0, 8, 0)
     struct.pack_into("<Q", out, first_options, section(0, options))
     return bytes(out)
