@@ -283,8 +283,8 @@ def _read_head(data: Any, path: str) -> tuple[_Contents, str]:
         raise cursor.fail(f"trace.dat of version {version!r}: this build reads 6 and 7")
     if cursor.number(1, "the byte order") != 0:
         raise cursor.fail("recorded on a big-endian machine, which is not supported")
-    if cursor.number(1, "the size of a long") != 8:
-        raise cursor.fail("recorded on a 32-bit machine, which is not supported")
+    if cursor.number(1, "the size of a long") not in (4, 8):
+        raise cursor.fail("recorded on a machine whose longs have neither 32 nor 64 bits")
     page_bytes = cursor.number(4, "the size of a page")
     if version == "6":
         return _read_6(cursor, page_bytes), "none"
@@ -311,7 +311,7 @@ def read_trace_dat(
         The events in order of time (of one time: lower CPUs first), the counts, and what else the file says.
 
     Raises:
-        RecordingError: The file is damaged, of another version, or of a kernel that is not little-endian with 64 bits.
+        RecordingError: The file is damaged, of another version, or of a big-endian kernel.
     """
     name = str(path)
     with mapped(path) as data, Decoder("trace.dat", name, lenient=lenient, progress=progress) as decoder:

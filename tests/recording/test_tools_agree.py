@@ -93,3 +93,14 @@ def test_trace_cmd_converts_ticks_as_we_do(build, tmp_path):
     expected, _ = parse_trace([trace_cmd("report", "-t", "-i", path)])
     assert np.array_equal(read_events(path).events.time_ns, expected.time_ns)
     assert len(expected) > 1000
+
+
+def test_trace_cmd_reads_a_trace_of_32_bits_as_we_do(tmp_path):
+    path = tmp_path / "trace.dat"
+    path.write_bytes(ring.version_6(ring.narrow()[0]))
+    lines = trace_cmd("report", "-t", "-i", path).decode().splitlines()[-3:]
+    events = read_events(path).events
+    assert [f"{ns // 10**9}.{ns % 10**9:09}:" for ns in events.time_ns.tolist()] == [line.split()[2] for line in lines]
+    assert [f"order={order}" in line for order, line in zip(events.order.tolist(), lines, strict=True)] == [True] * 3
+    assert "pfn=0x1234 " in lines[0]
+    assert int(events.pfn[0]) == 0x1234
