@@ -78,6 +78,12 @@ static bool bad(const char **ret_reason, const char *reason)
 	return false;
 }
 
+/// A word of a kernel of 32 bits that stands for no frame becomes that of 64.
+static uint64_t widen(uint64_t value, const struct pm_field_op *op)
+{
+	return op->size == 4 && value == UINT32_MAX ? UINT64_MAX : value;
+}
+
 /// -1 says that a kernel has no frame; frame 0 holds firmware data on every machine and is never handed out.
 static bool take_pfn(uint64_t pfn, struct pm_parsed *ret, const char **ret_reason)
 {
@@ -163,7 +169,11 @@ static bool take_type(uint64_t value, const struct pm_field_op *op, struct pm_pa
 
 static bool take_pte(uint64_t value, const struct pm_field_op *op, struct pm_parsed *ret)
 {
-	ret->pfn = op->target == PM_TARGET_SET_PTE ? pm_pfn_of_set_pte(value) : pm_pfn_of_remove_pte(value);
+	/* Page tables of 32 bits are laid out otherwise, and in more ways than one. */
+	if (op->size < 8)
+		ret->pfn = PM_NO_PFN32;
+	else
+		ret->pfn = op->target == PM_TARGET_SET_PTE ? pm_pfn_of_set_pte(value) : pm_pfn_of_remove_pte(value);
 	ret->pte_undecoded = ret->pfn == PM_NO_PFN32;
 	return true;
 }
@@ -174,11 +184,11 @@ static bool take_value(const struct pm_decoder *d, const struct pm_field_op *op,
 
 	switch (op->target) {
 	case PM_TARGET_PFN:
-		return take_pfn(value, ret, ret_reason);
+		return take_pfn(widen(value, op), ret, ret_reason);
 	case PM_TARGET_END:
 		return take_end(value, ret, ret_reason);
 	case PM_TARGET_PFN_ARG:
-		return take_number(value == UINT64_MAX ? 0 : value, op, ret, ret_reason);
+		return take_number(widen(value, op) == UINT64_MAX ? 0 : value, op, ret, ret_reason);
 	case PM_TARGET_ORDER:
 	case PM_TARGET_ORDER_ANY:
 	case PM_TARGET_ORDER_ARG:

@@ -130,8 +130,13 @@ static enum pm_status decode_page(struct pm_decoder *d, struct page_cursor *c, c
 
 	if (bytes > room)
 		return pm_decode_damage(d, offset_of(c, page), "a page that says it holds more than a page", PM_ERR_SYNTAX);
-	if (commit & MISSED_EVENTS)
-		count_lost(d, (commit & MISSED_STORED) && room - bytes >= 8 ? pm_get64(data + bytes) : 1);
+	if (commit & MISSED_EVENTS) {
+		/* A long of the kernel's. */
+		uint32_t long_bytes = d->page.commit_size;
+		bool stored = (commit & MISSED_STORED) && room - bytes >= long_bytes;
+
+		count_lost(d, !stored ? 1 : long_bytes == 4 ? pm_get32(data + bytes) : pm_get64(data + bytes));
+	}
 	c->at = data;
 	c->end = data + bytes;
 	c->time_ns = pm_get64(page);

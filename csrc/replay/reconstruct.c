@@ -91,20 +91,24 @@ enum pm_status pm_rc_load_start(struct pm_machine *m, const struct pm_plan *p)
 	return status;
 }
 
-/// Tries the plan, and makes it anew with what contradicts it; then puts the start in order. Where compaction did not take blocks by the fast search,
-/// there is nothing to guess.
+/// Puts the start in order, tries the plan, and makes it anew with what contradicts it, until nothing does. Where compaction did not take blocks by
+/// the fast search, there is nothing to guess.
 static enum pm_status improve_plan(struct pm_plan *p, const struct pm_machine *m)
 {
 	enum pm_status status = pm_rc_order_start(p);
-	size_t before = p->nr_words;
+	unsigned int n;
 
-	if (status || !p->fast)
-		return status;
-	status = pm_rc_try_plan(p, m);
-	if (status || p->nr_words == before)
-		return status;
-	status = pm_rc_passes(p);
-	return status ? status : pm_rc_order_start(p);
+	for (n = 0; n < PM_RC_TRIES_MAX && p->fast && !status; n++) {
+		size_t before = p->nr_words;
+
+		status = pm_rc_try_plan(p, m);
+		if (status || p->nr_words == before)
+			break;
+		status = pm_rc_passes(p, PM_RC_PASSES_TRIED);
+		if (!status)
+			status = pm_rc_order_start(p);
+	}
+	return status;
 }
 
 void pm_reconstruct_destroy(struct pm_reconstruct *r)

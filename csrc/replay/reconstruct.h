@@ -13,6 +13,8 @@
 
 enum {
 	PM_RC_PASSES_MAX = 8,		///< the plan stops learning after so many
+	PM_RC_TRIES_MAX = 8,		///< the plan is tried so often
+	PM_RC_PASSES_TRIED = 2,		///< and learns in so many passes from each trial
 	PM_RC_WORDS_AHEAD_MAX = 500000, ///< words on free frames looked at for one block that fast_isolate took
 	PM_RC_OWN_MAX = 64,		///< blocks that one compaction fills, looked at together
 	PM_RC_TASKS = 4096,		///< tasks that compact; more are not told apart
@@ -179,7 +181,7 @@ void pm_rc_collect_spares(struct pm_plan *p);
 /* reconstruct_plan.c */
 struct pm_rc_task *pm_rc_task(struct pm_plan *p, uint32_t tid, bool make);
 enum pm_status pm_rc_plan(struct pm_plan *p);
-enum pm_status pm_rc_passes(struct pm_plan *p);
+enum pm_status pm_rc_passes(struct pm_plan *p, uint64_t most);
 bool pm_rc_grow(void **array, size_t *room, size_t n, size_t size);
 
 static inline bool pm_rc_is_pcp(unsigned int order)

@@ -477,19 +477,19 @@ static void pass(struct pm_plan *p)
 		pm_rc_collect_spares(p);
 }
 
-/// Passes until one learns nothing, each from the beginning; the last one's operations are the plan.
-enum pm_status pm_rc_passes(struct pm_plan *p)
+/// Passes until one learns nothing, at most so many, each from the beginning; the last one's operations are the plan.
+enum pm_status pm_rc_passes(struct pm_plan *p, uint64_t most)
 {
 	uint64_t n;
 
-	for (n = 1; n <= PM_RC_PASSES_MAX; n++) {
+	for (n = 1; n <= most; n++) {
 		pass(p);
 		if (p->no_memory)
 			return PM_ERR_NOMEM;
 		if (!p->news && (n > 1 || !p->fast))
 			break;
 	}
-	p->nr_passes += n > PM_RC_PASSES_MAX ? PM_RC_PASSES_MAX : n;
+	p->nr_passes += n > most ? most : n;
 	p->counts[PM_RC_PASSES] = p->nr_passes;
 	p->counts[PM_RC_WORDS] = p->nr_words;
 	return PM_OK;
@@ -502,5 +502,5 @@ enum pm_status pm_rc_plan(struct pm_plan *p)
 	if (status)
 		return status;
 	p->started = first_after_snapshot(p);
-	return pm_rc_passes(p);
+	return pm_rc_passes(p, PM_RC_PASSES_MAX);
 }

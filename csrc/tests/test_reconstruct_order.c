@@ -1,4 +1,5 @@
 /// The reconstruction and the order of the free lists: what it tells of the start, and of blocks that went without a word.
+#include "phys/machine.h"
 #include "tests/story.h"
 
 /// Of two blocks of one list, the one that a request reaches first stood first. What came back since is another matter, and counted apart.
@@ -44,6 +45,31 @@ static void the_fast_search_turns_its_list(void)
 	pm_reconstruct_steps(s->r, &steps);
 	CHECK_EQ(steps.compared, 2);
 	CHECK_EQ(steps.same, 2);
+	end(s, true);
+}
+
+/// The search goes from the end: of the blocks of the start, the one that it takes first stood last, before the one that it takes next.
+static void what_the_fast_search_takes_first_stood_last(void)
+{
+	struct story *s = begin();
+	const struct pm_chain *chain;
+
+	set_free(s, 10, 1);
+	set_free(s, 20, 1);
+	set_free(s, 30, 1);
+	(void)add(s, PM_EV_COMPACT_BEGIN, 0, -1);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 1024, 1, 1);
+	(void)add(s, PM_EV_REMOVE_MIGRATION_PTE, 10, 0);
+	(void)add_range(s, PM_EV_FAST_ISOLATE_FREE, 0, 1024, 1, 1);
+	(void)add(s, PM_EV_REMOVE_MIGRATION_PTE, 20, 0);
+	(void)add(s, PM_EV_COMPACT_END, 0, -1);
+	plan(s);
+	chain = &s->m->zone[0].area[0].list[PM_MT_MOVABLE].chain;
+	CHECK_EQ(chain->first, 30);
+	CHECK_EQ(chain->last, 10);
+	play(s, s->ev.n);
+	CHECK_EQ(s->counts[PM_RC_FAST_TAKEN], 2);
+	CHECK(is_free(s, 30));
 	end(s, true);
 }
 
@@ -114,6 +140,7 @@ int main(void)
 {
 	RUN(the_start_is_in_the_order_of_its_use);
 	RUN(the_fast_search_turns_its_list);
+	RUN(what_the_fast_search_takes_first_stood_last);
 	RUN(what_a_request_passed_over_is_gone);
 	RUN(what_a_request_takes_in_turn_is_not);
 	RUN(while_another_cpu_drains_frees_go_past_the_lists);

@@ -83,6 +83,7 @@ def read_events(
     lenient: bool = False,
     until_ns: int | None = None,
     gfp_bits: GfpBits | None = None,
+    raw_times: bool = False,
     progress: Progress | None = None,
 ) -> SourceEvents:
     """The events of a file, or of a folder of ring-buffer pages, whatever wrote it.
@@ -93,6 +94,7 @@ def read_events(
         lenient: Count what is damaged and pass over it.
         until_ns: Of text: stop once a batch is later than this after the first event.
         gfp_bits: Of text: what hexadecimal flags mean. Binary traces say so themselves.
+        raw_times: Of trace.dat: without the offset that the file asks for.
         progress: Called with the bytes and the events so far.
 
     Raises:
@@ -106,7 +108,7 @@ def read_events(
     if kind == "spool":
         events, parse, data = spool.read_spool(path, lenient=lenient, progress=progress)
     elif kind == "trace.dat":
-        events, parse, data = tracedat.read_trace_dat(path, lenient=lenient, progress=progress)
+        events, parse, data = tracedat.read_trace_dat(path, lenient=lenient, raw_times=raw_times, progress=progress)
     elif kind == "perf.data":
         events, parse, data = perfdata.read_perf_data(path, lenient=lenient, progress=progress)
     elif kind == "tracker":

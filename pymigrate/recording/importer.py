@@ -227,6 +227,8 @@ def import_recording(
         lenient=lenient,
         until_ns=None if until_s is None else round(until_s * 1e9),
         gfp_bits=gfp_bits,
+        # What lies beside the events has the trace's own clock.
+        raw_times=files.start is not None or files.samples is not None,
         progress=progress,
     )
     if not source_events.parse.events and source_events.parse.skipped:
@@ -289,7 +291,12 @@ def _read_parts(files: _Source, source: SourceEvents, *, lenient: bool, with_end
     meta = read_json(files.meta) if files.meta is not None else {}
     if not isinstance(meta, dict):
         raise RecordingError("not a JSON object", path=str(files.meta))
-    told = {"kernel": source.data.kernel, "cpus": source.data.cpus, "clock": source.data.clock}
+    told = {
+        "kernel": source.data.kernel,
+        "cpus": source.data.cpus,
+        "clock": source.data.clock,
+        "time_offset_ns": source.data.offset_ns,
+    }
     meta = {name: value for name, value in told.items() if value} | meta
     return Parts(
         name=files.events.name,

@@ -62,8 +62,10 @@ def _take_tracing_data(cursor: Cursor, contents: _Contents) -> None:
     """The tracer's part: as the head of a trace.dat, under versions of its own."""
     cursor.expect(_TRACING_MAGIC)
     cursor.text("the version of the tracing data", 16)
-    if cursor.number(1, "the byte order") != 0 or cursor.number(1, "the size of a long") != 8:
-        raise cursor.fail("recorded on a big-endian or 32-bit machine, which is not supported")
+    if cursor.number(1, "the byte order") != 0:
+        raise cursor.fail("recorded on a big-endian machine, which is not supported")
+    if cursor.number(1, "the size of a long") not in (4, 8):
+        raise cursor.fail("recorded on a machine whose longs have neither 32 nor 64 bits")
     cursor.number(4, "the size of a page")
     contents.header_page = read_header_info(cursor)
     for _ in range(cursor.number(4, "the number of ftrace events")):
@@ -218,7 +220,7 @@ def read_perf_data(
         The events in order of time (of one time: in the file's order), the counts, and what else the file says.
 
     Raises:
-        RecordingError: The file is damaged, holds no tracepoints, or is of a big-endian or 32-bit machine.
+        RecordingError: The file is damaged, holds no tracepoints, or is of a big-endian machine.
     """
     name = str(path)
     unpack = _Unpacker(name)

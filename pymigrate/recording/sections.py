@@ -24,11 +24,13 @@ class TraceData:
         clock: The clock of the events, where the file tells.
         kernel: The kernel's release, where the file tells.
         cpus: How many CPUs the machine had; 0: not told.
+        offset_ns: What the file says is to be added to its times, and was added.
     """
 
     clock: str = ""
     kernel: str = ""
     cpus: int = 0
+    offset_ns: int = 0
 
 
 class Cursor:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pymigrate.errors import RecordingError
 from pymigrate.recording.decode import Decoder, Progress
 from pymigrate.recording.events import Events
@@ -33,6 +35,7 @@ MAX_SECTION_BYTES = 256 << 20
 MAX_CHUNK_BYTES = 64 << 20
 
 _OPTION_DONE, _OPTION_BUFFER, _OPTION_CLOCK, _OPTION_UNAME, _OPTION_CPUCOUNT = 0, 3, 4, 5, 8
+_OPTION_DATE, _OPTION_OFFSET, _OPTION_TSC2NSEC = 1, 7, 14
 _OPTION_HEADER_INFO, _OPTION_EVENT_FORMATS, _OPTION_CMDLINES = 16, 18, 21
 _FLAG_COMPRESSED = 1
 
@@ -48,7 +51,37 @@ class _Buffer:
 
 
 @dataclass(kw_only=True)
+class _Times:
+    """How the file's times become those that ``trace-cmd report`` prints.
+
+    Attributes:
+        offset_ns: From ``--date`` or ``--ts-offset``.
+        mult: A tick of the clock in nanoseconds, times 2^`shift`; 0: the times are taken as they are.
+        shift: See `mult`.
+    """
+
+    offset_ns: int = 0
+    mult: int = 0
+    shift: int = 0
+
+    def apply(self, events: Events, path: str, *, offset: bool) -> Events:
+        """The events at their true times."""
+        time_ns = events.time_ns
+        if self.mult:
+            low, high, mult = time_ns & np.uint64(0xFFFFFFFF), time_ns >> np.uint64(32), np.uint64(self.mult)
+            # As the kernel multiplies: what is above 64 bits is lost.
+            time_ns = (low * mult >> np.uint64(self.shift)) + (high * mult << np.uint64(32 - self.shift))
+        added = self.offset_ns if offset else 0
+        if len(time_ns) and not 0 <= int(time_ns[0]) + added <= int(time_ns[-1]) + added < 1 << 63:
+            raise RecordingError(
+                f"with the offset of {added} ns that it asks for, its times are out of range", path=path
+            )
+        return events.with_columns(time_ns=(time_ns.astype(np.int64) + added).astype(np.uint64))
+
+
+@dataclass(kw_only=True)
 class _Contents:
+    times: _Times = field(default_factory=_Times)
     data: TraceData = field(default_factory=TraceData)
     header_page: bytes = b""
     formats: list[bytes] = field(default_factory=list)
@@ -63,7 +96,32 @@ def _clock_of(text: bytes) -> str:
     return chosen[0] if chosen else " ".join(words)
 
 
-def _plain_option(number: int, data: bytes, contents: _Contents) -> None:
+def _number_of(text: bytes, path: str) -> int:
+    """A number as strtoll(3) reads it."""
+    words = text.rstrip(b"\0").decode(errors="replace").strip()
+    try:
+        value = int(words, 0)
+    except ValueError:
+        value = 1 << 63
+    if not -(1 << 53) < value < 1 << 62:
+        raise RecordingError(f"an offset of times that is no number: {words[:40]!r}", path=path)
+    return value
+
+
+def _time_option(number: int, data: bytes, contents: _Contents, path: str) -> None:
+    if number == _OPTION_DATE:
+        # Microseconds, unlike the other.
+        contents.times.offset_ns += 1000 * _number_of(data, path)
+    elif number == _OPTION_OFFSET:
+        contents.times.offset_ns += _number_of(data, path)
+    elif number == _OPTION_TSC2NSEC and len(data) >= 8:
+        contents.times.mult, contents.times.shift = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
+        if contents.times.shift > 32:
+            raise RecordingError(f"a tick of its clock is shifted by {contents.times.shift} bits", path=path)
+
+
+def _plain_option(number: int, data: bytes, contents: _Contents, path: str) -> None:
+    _time_option(number, data, contents, path)
     if number == _OPTION_CLOCK:
         contents.data.clock = _clock_of(data)
     elif number == _OPTION_UNAME:
@@ -110,7 +168,7 @@ def _options_6(cursor: Cursor, contents: _Contents) -> list[int]:
         if number == _OPTION_BUFFER and len(data) >= 8:
             instances.append(int.from_bytes(data[:8], "little"))
         else:
-            _plain_option(number, data, contents)
+            _plain_option(number, data, contents, cursor.path)
     return instances
 
 
@@ -203,7 +261,7 @@ def _read_7(cursor: Cursor, algorithm: str) -> _Contents:
             elif number == _OPTION_EVENT_FORMATS:
                 contents.formats += read_event_formats(sections.open(int.from_bytes(data[:8], "little"), number))
             else:
-                _plain_option(number, data, contents)
+                _plain_option(number, data, contents, cursor.path)
     return contents
 
 
@@ -225,8 +283,8 @@ def _read_head(data: Any, path: str) -> tuple[_Contents, str]:
         raise cursor.fail(f"trace.dat of version {version!r}: this build reads 6 and 7")
     if cursor.number(1, "the byte order") != 0:
         raise cursor.fail("recorded on a big-endian machine, which is not supported")
-    if cursor.number(1, "the size of a long") != 8:
-        raise cursor.fail("recorded on a 32-bit machine, which is not supported")
+    if cursor.number(1, "the size of a long") not in (4, 8):
+        raise cursor.fail("recorded on a machine whose longs have neither 32 nor 64 bits")
     page_bytes = cursor.number(4, "the size of a page")
     if version == "6":
         return _read_6(cursor, page_bytes), "none"
@@ -236,23 +294,24 @@ def _read_head(data: Any, path: str) -> tuple[_Contents, str]:
 
 
 def read_trace_dat(
-    path: Path, *, lenient: bool = False, progress: Progress | None = None
+    path: Path, *, lenient: bool = False, raw_times: bool = False, progress: Progress | None = None
 ) -> tuple[Events, ParseStats, TraceData]:
     """Reads a trace.dat of trace-cmd, version 6 or 7, plain or compressed with zlib or zstd.
 
-    Events of all instances in the file are taken. Times are those of the trace's clock, as ``trace-cmd report`` prints
-    them unless the file was recorded with ``--date`` or an offset.
+    Events of all instances in the file are taken. Times are those that ``trace-cmd report`` prints: of the trace's
+    clock, or what ``--date``, ``--ts-offset`` and ``--tsc2nsec`` make of it.
 
     Args:
         path: The file.
         lenient: Count what is damaged in the pages and pass over it. The sections before them must be whole.
+        raw_times: Leave out the offset of ``--date`` and ``--ts-offset``: for what has the trace's clock beside it.
         progress: Called with the bytes of pages and the events so far.
 
     Returns:
         The events in order of time (of one time: lower CPUs first), the counts, and what else the file says.
 
     Raises:
-        RecordingError: The file is damaged, of another version, or of a kernel that is not little-endian with 64 bits.
+        RecordingError: The file is damaged, of another version, or of a big-endian kernel.
     """
     name = str(path)
     with mapped(path) as data, Decoder("trace.dat", name, lenient=lenient, progress=progress) as decoder:
@@ -278,4 +337,6 @@ def read_trace_dat(
             with memoryview(data)[buffer.offset : buffer.offset + buffer.size] as pages:
                 decoder.pages(buffer.cpu, buffer.page_bytes, pages)
         events, stats = decoder.finish()
+    events = contents.times.apply(events, name, offset=not raw_times)
+    contents.data.offset_ns = 0 if raw_times else contents.times.offset_ns
     return events, stats, contents.data

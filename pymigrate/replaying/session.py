@@ -26,8 +26,8 @@ NR_OCCUPANTS: int = lib.PM_NR_OCCUPANTS
 # How many events are played between two looks at the clock and at Ctrl-C.
 STEP = 1 << 17
 
-# From a sample's clock to the moment at which the kernel's lists were read. Our recorder keeps the file open and reads at
-# once; a script that opens it first comes later (docs/FIDELITY.md tells from what that is known).
+# From a sample's clock to the moment at which the kernel's lists were read. Our recorder keeps the file open and reads
+# at once; a script that opens it first comes later (docs/FIDELITY.md tells from what that is known).
 OWN_SAMPLE_DELAY_NS = 50_000
 SAMPLE_DELAY_NS = 230_000
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pymigrate.errors import RecordingError
-from pymigrate.recording import import_recording, parse_trace
+from pymigrate.recording import EVENT_KINDS, import_recording, parse_trace
 from pymigrate.recording.detect import kind_of, read_events
 from pymigrate.recording.spool import read_spool
 
@@ -120,6 +120,75 @@ def test_any_other_end_inside_a_block_is_damage(read_perf, kept):
     assert found.parse.lost_lines == 0
 
 
+TIME_OPTIONS = {
+    "--date": ({1: b"0x66106c8a73788\0"}, lambda ns: ns + 1000 * 0x66106C8A73788),
+    "--ts-offset": ({7: b"123456789\0"}, lambda ns: ns + 123456789),
+    "--tsc2nsec": ({14: struct.pack("<IIQ", 0x30000001, 28, 77)}, lambda ns: ns * 0x30000001 >> 28),
+    "both": ({14: struct.pack("<IIQ", 0x30000001, 30, 0), 7: b"-5000\0"}, lambda ns: (ns * 0x30000001 >> 30) - 5000),
+}
+
+
+@pytest.mark.parametrize("build", [ring.version_6, ring.version_7])
+@pytest.mark.parametrize("name", TIME_OPTIONS)
+def test_times_are_what_the_options_of_a_trace_dat_make_of_them(build, name, tmp_path):
+    options, expected = TIME_OPTIONS[name]
+    plain = read_events(written(tmp_path, TRACE_DAT["6"], "plain")).events.time_ns.tolist()
+    found = read_events(written(tmp_path, build(RING, times=options)))
+    assert found.events.time_ns.tolist() == [expected(ns) for ns in plain]
+    assert found.data.offset_ns == expected(0)
+
+
+def test_beside_samples_the_events_keep_the_clock_of_the_trace(tmp_path):
+    """Samples and snapshots are stamped with the trace's clock, not with what --date makes of it."""
+    plain = read_events(written(tmp_path, TRACE_DAT["6"], "plain")).events
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "trace.dat").write_bytes(ring.version_6(RING, times=TIME_OPTIONS["--date"][0]))
+    alone = import_recording(folder).recording
+    assert int(alone.events.time_ns[0]) - alone.host["time_offset_ns"] == int(plain.time_ns[0])
+    (folder / "samples.jsonl").write_text("")
+    beside = import_recording(folder).recording
+    assert np.array_equal(beside.events.time_ns, plain.time_ns)
+    assert "time_offset_ns" not in beside.host
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({1: b"soon\0"}, "no number: 'soon'"),
+        ({7: b"-1976765410816\0"}, "out of range"),
+        ({7: b"9223372036854775808\0"}, "no number"),
+        ({14: struct.pack("<IIQ", 1, 33, 0)}, "33 bits"),
+    ],
+)
+def test_impossible_times_are_refused(options, message, tmp_path):
+    with pytest.raises(RecordingError, match=message):
+        read_events(written(tmp_path, ring.version_7(RING, times=options)))
+
+
+@pytest.mark.parametrize("build", [ring.version_6, ring.version_7])
+def test_a_trace_of_32_bits_is_read_by_its_own_formats(build, tmp_path):
+    kept, expected = ring.narrow()
+    found = read_events(written(tmp_path, build(kept)))
+    events = found.events
+    assert events.time_ns.tolist() == [time_ns for _, time_ns, _, _ in expected]
+    assert events.order.tolist() == [order for *_, order in expected]
+    # The last one found no frame.
+    assert events.pfn.tolist() == [0x1234, 0x1234, 0xFFFFFFFF]
+    assert [EVENT_KINDS[kind] for kind in events.kind] == ["mm_page_alloc", "mm_page_free", "mm_page_alloc"]
+    assert found.parse.skipped == 0
+
+
+def test_a_page_of_32_bits_says_in_a_long_how_many_events_were_lost(tmp_path):
+    kept, _ = ring.narrow()
+    page = bytearray.fromhex(kept["pages"]["0"])
+    (commit,) = struct.unpack_from("<I", page, 8)
+    struct.pack_into("<I", page, 8, commit | 3 << 30)
+    struct.pack_into("<II", page, 12 + commit, 1234, 0xFFFFFFFF)
+    kept["pages"]["0"] = page.hex()
+    assert read_events(written(tmp_path, ring.version_6(kept))).parse.lost_events == 1234
+
+
 def make_spool(folder):
     (folder / "events").mkdir(parents=True)
     (folder / "header_page").write_text(RING["header_page"])
@@ -161,7 +230,7 @@ def test_an_import_keeps_what_the_file_says_of_its_machine(tmp_path):
     [
         (TRACE_DAT["6"][:10] + b"9\0" + TRACE_DAT["6"][12:], "version '9'"),
         (TRACE_DAT["6"][:12] + b"\1" + TRACE_DAT["6"][13:], "big-endian"),
-        (TRACE_DAT["6"][:13] + b"\4" + TRACE_DAT["6"][14:], "32-bit"),
+        (TRACE_DAT["6"][:13] + b"\2" + TRACE_DAT["6"][14:], "neither 32 nor 64"),
         (TRACE_DAT["6"][:3000], "are left"),
         (TRACE_DAT["6"][:-4096], "beyond the end of the file"),
         (TRACE_DAT["7, zstd"][:-40], "are left"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
+import tracedat_files as ring
 from thismachine import COMMAND, alone, needs_tracing, perf, trace_cmd
 
 from pymigrate.recording import parse_trace
@@ -71,3 +74,33 @@ def test_trace_cmd(options, tmp_path):
     if not path.exists() or path.read_bytes()[10:11] != version.encode():
         pytest.skip(f"this trace-cmd does not write version {version} with {compression}")
     expect_same(path, trace_cmd("report", "-t", "-i", path))
+
+
+@pytest.mark.parametrize("options", [("--date",), ("--ts-offset", "123456789")])
+def test_trace_cmd_with_other_times(options, tmp_path):
+    needs_tracing()
+    path = tmp_path / "trace.dat"
+    with alone():
+        trace_cmd("record", "-a", "-C", "mono", *options, "-b", "16384", "-o", path, *chosen(":"), *COMMAND)
+    expect_same(path, trace_cmd("report", "-t", "-i", path))
+
+
+@pytest.mark.parametrize("build", [ring.version_6, ring.version_7])
+def test_trace_cmd_converts_ticks_as_we_do(build, tmp_path):
+    """A clock that trace-cmd cannot offer here, in a file that we made."""
+    path = tmp_path / "trace.dat"
+    path.write_bytes(build(ring.stored(), times={1: b"0x10\0", 7: b"77\0", 14: struct.pack("<IIQ", 0x30000001, 30, 5)}))
+    expected, _ = parse_trace([trace_cmd("report", "-t", "-i", path)])
+    assert np.array_equal(read_events(path).events.time_ns, expected.time_ns)
+    assert len(expected) > 1000
+
+
+def test_trace_cmd_reads_a_trace_of_32_bits_as_we_do(tmp_path):
+    path = tmp_path / "trace.dat"
+    path.write_bytes(ring.version_6(ring.narrow()[0]))
+    lines = trace_cmd("report", "-t", "-i", path).decode().splitlines()[-3:]
+    events = read_events(path).events
+    assert [f"{ns // 10**9}.{ns % 10**9:09}:" for ns in events.time_ns.tolist()] == [line.split()[2] for line in lines]
+    assert [f"order={order}" in line for order, line in zip(events.order.tolist(), lines, strict=True)] == [True] * 3
+    assert "pfn=0x1234 " in lines[0]
+    assert int(events.pfn[0]) == 0x1234

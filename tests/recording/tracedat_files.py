@@ -43,12 +43,21 @@ def event_formats(kept: dict) -> bytes:
     return out
 
 
-def version_6(kept: dict, *, instance: bool = False) -> bytes:
+def version_6(kept: dict, *, instance: bool = False, times: dict[int, bytes] | None = None) -> bytes:
     pages = pages_of(kept)
-    head = MAGIC + b"6\0" + bytes([0, 8]) + struct.pack("<I", 4096) + header_info(kept) + struct.pack("<I", 0)
+    head = (
+        MAGIC
+        + b"6\0"
+        + bytes([0, kept.get("long_bytes", 8)])
+        + struct.pack("<I", 4096)
+        + header_info(kept)
+        + struct.pack("<I", 0)
+    )
     head += event_formats(kept) + struct.pack("<IIQ", 0, 0, 0) + struct.pack("<I", len(pages))
     clock = b"local [mono] boot"
     options = b"options  \0" + struct.pack("<HI", 4, len(clock)) + clock
+    for number, data in (times or {}).items():
+        options += struct.pack("<HI", number, len(data)) + data
     after = struct.pack("<H", 0) + b"flyrecord\0"
     table = 16 * len(pages)
     if instance:
@@ -67,12 +76,67 @@ def version_6(kept: dict, *, instance: bool = False) -> bytes:
     return (head + places).ljust(at, b"\0") + body
 
 
+FIELD = "\tfield:{};\toffset:{};\tsize:{};\tsigned:{};\n"
+
+
+def narrow() -> tuple[dict, list[tuple]]:
+    """A trace of a little-endian kernel of 32 bits, in the form of `stored`, and its events: kind, time, frame, order.
+
+    There a word and a ring-buffer page's length take 4 bytes, and no frame is 0xffffffff.
+    """
+    common = [("unsigned short common_type", 0, 2, 0), ("unsigned char common_flags", 2, 1, 0)]
+    common += [("unsigned char common_preempt_count", 3, 1, 0), ("int common_pid", 4, 4, 1)]
+    block = [("unsigned long pfn", 8, 4, 0), ("unsigned int order", 12, 4, 0)]
+    more = [("unsigned long gfp_flags", 16, 4, 0), ("int migratetype", 20, 4, 1)]
+    print_alloc = "pfn=0x%lx order=%d migratetype=%d gfp_flags=0x%lx"
+    own = {
+        "mm_page_alloc": ([*block, *more], print_alloc, "REC->pfn, REC->order, REC->migratetype, REC->gfp_flags"),
+        "mm_page_free": (block, "pfn=0x%lx order=%d", "REC->pfn, REC->order"),
+    }
+    texts = []
+    for number, (name, (fields, form, values)) in enumerate(own.items(), 100):
+        text = f"name: {name}\nID: {number}\nformat:\n" + "".join(FIELD.format(*f) for f in common) + "\n"
+        texts.append(text + "".join(FIELD.format(*f) for f in fields) + f'\nprint fmt: "{form}", {values}\n')
+    events = [(0, 5_000_000_100, 0x1234, 3), (1, 5_000_000_300, 0x1234, 3), (0, 5_000_000_700, 0xFFFFFFFF, 9)]
+    data, last = b"", 5_000_000_000
+    for kind, time_ns, pfn, order in events:
+        body = struct.pack("<HBBiII", 100 + kind, 0, 0, 42, pfn, order)
+        body += struct.pack("<Ii", 0xCC0, 1) if kind == 0 else b""
+        data += struct.pack("<I", (time_ns - last) << 5 | len(body) // 4) + body
+        last = time_ns
+    page = struct.pack("<QI", 5_000_000_000, len(data)) + data
+    header = "".join(
+        FIELD.format(*f)
+        for f in (
+            ("u64 timestamp", 0, 8, 0),
+            ("local_t commit", 8, 4, 1),
+            ("int overwrite", 8, 1, 1),
+            ("char data", 12, 4084, 1),
+        )
+    )
+    kept = {
+        "long_bytes": 4,
+        "header_page": header,
+        "header_event": stored()["header_event"],
+        "formats": {"kmem": texts},
+    }
+    return kept | {"pages": {"0": page.ljust(4096, b"\0").hex()}}, events
+
+
 def squeeze(algorithm: str, data: bytes) -> bytes:
     return zlib.compress(data) if algorithm == "zlib" else zstandard.ZstdCompressor().compress(data)
 
 
-def version_7(kept: dict, algorithm: str = "none") -> bytes:
-    out = bytearray(MAGIC + b"7\0" + bytes([0, 8]) + struct.pack("<I", 4096) + algorithm.encode() + b"\0" + b"1\0")
+def version_7(kept: dict, algorithm: str = "none", *, times: dict[int, bytes] | None = None) -> bytes:
+    out = bytearray(
+        MAGIC
+        + b"7\0"
+        + bytes([0, kept.get("long_bytes", 8)])
+        + struct.pack("<I", 4096)
+        + algorithm.encode()
+        + b"\0"
+        + b"1\0"
+    )
     first_options = len(out)
     out += struct.pack("<Q", 0)
 
@@ -110,6 +174,8 @@ def version_7(kept: dict, algorithm: str = "none") -> bytes:
     struct.pack_into("<Q", out, header + 8, len(out) - header - 16)
     uname = b"Linux host 6.18.0 #1 SMP x86_64\0"
     options += struct.pack("<HI", 3, len(buffer)) + buffer + struct.pack("<HI", 5, len(uname)) + uname
+    for number, data in (times or {}).items():
+        options += struct.pack("<HI", number, len(data)) + data
     options += struct.pack("<HIQ", 0, 8, 0)
     struct.pack_into("<Q", out, first_options, section(0, options))
     return bytes(out)
