@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("pymigrate.recording.export_command", "export", "Write a recording in the form of another tool."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
     "fidelity": ("pymigrate.report.fidelity", "fidelity", "How close a replay comes, and where the rest comes from."),
+    "image": ("pymigrate.image_command", "image", "Aged memory as a file: make, look, load."),
     "explore": ("pymigrate.explore.command", "explore", "Search for interleavings under which the core goes wrong."),
     "compare": ("pymigrate.report.command", "compare", "Replay a recording under two settings, side by side."),
 }
