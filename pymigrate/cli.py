@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # What provides a module that is not a dependency of the bare package.
-EXTRAS = {"matplotlib": "plot", "zstandard": "zstd"}
+EXTRAS = {"matplotlib": "plot", "simpy": "simpy", "zstandard": "zstd"}
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
