@@ -6,18 +6,23 @@ Times are CPU time of one thread. In a round every measure takes its turn; a rat
   table is a miss in the host's caches; the other side is a random page map, a hash table from pages to frames.
 - first touches: of page after page, in single frames, and (`huge`) in huge pages where they are to be had. The other
   side draws a frame and puts it into its table, where two pages may share it.
+- an image of aged memory: loaded, beside ageing a machine anew by the same recipe.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
+import time
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import click
 
 from benchmarks.drivers import Driver, compile_driver
 from benchmarks.report import Samples, figure, interleave, ratio, table
-from pymigrate import _ffi_build
+from pymigrate import _ffi_build, image
 
 
 def measure(driver: Driver, *, rounds: int, hits: int, touches: int) -> Samples:
@@ -61,10 +66,34 @@ def print_all(samples: Samples) -> None:
     figure("translate.first_touch_per_random_map", ratio(samples, "touch_core", "touch_map"), "ratio")
 
 
+def images(size_gib: int, rounds: int) -> None:
+    """Times loading an image of each recipe, and making it anew; prints the table and the figure of the worst."""
+    rows: list[list[str | float | None]] = []
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, named in image.RECIPES.items():
+            recipe = dataclasses.replace(named, size=f"{size_gib}G")
+            file = Path(folder) / f"{name}.img"
+            loads, makes = [], []
+            with recipe.make() as machine:
+                about = image.save(machine, file)
+            for _ in range(rounds):
+                began = time.perf_counter()
+                image.load(file).close()
+                loads.append((time.perf_counter() - began) / size_gib)
+                began = time.perf_counter()
+                recipe.make().close()
+                makes.append((time.perf_counter() - began) / size_gib)
+            worst = max(worst, median(loads))
+            rows.append([name, about.nr_bytes / 1024 / size_gib, 1e3 * median(loads), 1e3 * median(makes)])
+    table("Images, a GiB", ["", "KiB", "load, ms", "age anew, ms"], rows)
+    figure("image.load.seconds_per_gib", worst, "s/GiB")
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Less of everything: a smoke test, its figures are rough.")
 def main(quick: bool) -> None:
-    """Compare translations with a random page map."""
+    """Compare translations with a random page map, and loading an image with ageing anew."""
     flags, _ = _ffi_build.FLAVOURS["release"]
     driver = Driver(compile_driver("embed", with_core=True, flags=["-fPIC", *flags]))
     samples = measure(
@@ -72,6 +101,7 @@ def main(quick: bool) -> None:
     )
     driver.close()
     print_all(samples)
+    images(1 if quick else 4, 1 if quick else 5)
 
 
 if __name__ == "__main__":

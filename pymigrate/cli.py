@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "calibrate": ("pymigrate.defrag.calibrate", "calibrate", "Measure what moving, scanning and flushing cost here."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
     "fidelity": ("pymigrate.report.fidelity", "fidelity", "How close a replay comes, and where the rest comes from."),
+    "image": ("pymigrate.image_command", "image", "Aged memory as a file: make, look, load."),
     "compact": ("pymigrate.defrag.command", "compact", "Defragment real memory by every strategy, beside the kernel."),
     "why": ("pymigrate.defrag.why", "why", "Say what keeps each block of real memory from coming free."),
     "explore": ("pymigrate.explore.command", "explore", "Search for interleavings under which the core goes wrong."),
@@ -28,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # What provides a module that is not a dependency of the bare package.
-EXTRAS = {"matplotlib": "plot", "zstandard": "zstd"}
+EXTRAS = {"matplotlib": "plot", "simpy": "simpy", "zstandard": "zstd"}
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130

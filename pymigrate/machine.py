@@ -27,7 +27,7 @@ import numpy.typing as npt
 from pymigrate import info
 from pymigrate._arrays import FRAME_DTYPE, PAGEBLOCK_DTYPE, U64, Table, as_array, as_u64, outcome, u64_pointer
 from pymigrate._core import ffi, lib
-from pymigrate._life import own_handle, thread_number
+from pymigrate._life import MachineLife, own_handle, thread_number
 from pymigrate.errors import ArgumentError, CorruptionError, error_of
 from pymigrate.gfp import Gfp, MigrateType
 from pymigrate.info import Counters, Extfrag, FrameInfo, PcpInfo, ZoneInfo
@@ -139,6 +139,19 @@ class Machine(OwnedMemory):
             ['DMA', 'DMA32', 'Normal']
         """
         return cls(zones_like_x86(frames_of_size(size)), cpus=cpus, settings=settings, start=start, memory=memory)
+
+    @classmethod
+    def _adopt(cls, raw: Any, settings: Settings, memory: MemoryOptions | None) -> Machine:
+        """Makes a `Machine` of a core's machine that nobody else owns yet."""
+        machine = cls.__new__(cls)
+        MachineLife.__init__(machine)
+        machine.settings = settings
+        core, handle = own_handle(raw)
+        if memory is not None:
+            memory.enable(handle)
+        machine.memory = memory
+        machine._begin(core, handle)
+        return machine
 
     def __repr__(self) -> str:
         if self.closed:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pymigrate._core import ffi, lib
 from pymigrate._life import MachineLife
-from pymigrate.errors import ArgumentError, error_of
+from pymigrate.errors import ArgumentError, check, error_of
 from pymigrate.memory_info import (
     BackingCounters,
     LruSizes,
@@ -30,6 +30,7 @@ from pymigrate.memory_info import (
     PageInfo,
     Rmap,
     RmapEntry,
+    TickReport,
     read_fields,
     read_page_info,
 )
@@ -184,6 +185,32 @@ class OwnedMemory(MachineLife):
             StateError: The machine has no owners.
         """
         self._call(lib.pm_clock_advance, ns, context={"ns": ns})
+
+    def tick(self, ns: int) -> TickReport:
+        """Lets time pass, and does what a kernel does in the background meanwhile.
+
+        Virtual time goes on, transfers that are due end, the per-CPU lists decay once for each full second, and kswapd
+        looks after every zone. Nothing of it happens by itself.
+
+        Raises:
+            ValueError: `ns` is negative, or 2^62 or more.
+            StateError: The machine has no owners.
+        """
+        raw = _new("struct pm_tick_report *")
+        drained = reclaimed = 0
+        while True:
+            handle = self._open()
+            try:
+                status = lib.pm_tick(handle, self._this_cpu(), ns, raw)
+            except (TypeError, OverflowError) as error:
+                raise self._bad_call(error) from None
+            drained += raw.drained
+            reclaimed += raw.reclaimed
+            if status != lib.PM_ERR_INTR:
+                check(status, what=f"a tick of {ns} ns")
+                return TickReport(drained, reclaimed)
+            # The time has passed; kswapd has not come to its end.
+            ns = 0
 
     # ---- reclaim ----
 

@@ -7,7 +7,18 @@ from typing import Any, Literal, TypeVar
 
 from pymigrate._core import ffi, lib
 
-__all__ = ["BackingCounters", "LruSizes", "MemoryCounters", "PageInfo", "PageUse", "Rmap", "RmapEntry"]
+__all__ = [
+    "BackingCounters",
+    "LruSizes",
+    "MemoryCounters",
+    "PageInfo",
+    "PageUse",
+    "Rmap",
+    "RmapEntry",
+    "TickReport",
+    "Translation",
+    "TranslationKind",
+]
 
 PageUse = Literal["none", "anon", "file", "owner", "table", "detached"]
 _USES: dict[int, PageUse] = {
@@ -25,7 +36,44 @@ _PINS = (
     ("window", lib.PM_PIN_WINDOW),
 )
 
+TranslationKind = Literal["hit", "touch", "swap", "other"]
+TRANSLATION_KINDS: dict[int, TranslationKind] = {
+    lib.PM_TRANSLATED_HIT: "hit",
+    lib.PM_TRANSLATED_TOUCH: "touch",
+    lib.PM_TRANSLATED_SWAP: "swap",
+    lib.PM_TRANSLATED_OTHER: "other",
+}
+
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Translation:
+    """Where an address is.
+
+    Attributes:
+        pfn: The frame that holds it.
+        order: 0, or that of a huge page: the aligned 2^order pages around the address lie in the block around `pfn`.
+        kind: ``"hit"``: it was there; ``"touch"``: first touch; ``"swap"``: it came back from swap; ``"other"``: a copy
+            on write, or a page that was moving.
+    """
+
+    pfn: int
+    order: int
+    kind: TranslationKind
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TickReport:
+    """What a tick did. Frames.
+
+    Attributes:
+        drained: Moved from per-CPU lists to the free lists.
+        reclaimed: Freed by kswapd.
+    """
+
+    drained: int
+    reclaimed: int
 
 
 def read_fields(cls: type[T], raw: Any) -> T:

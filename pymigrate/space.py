@@ -28,7 +28,7 @@ from pymigrate._core import ffi, lib
 from pymigrate._named import Closeable, handle_in, machine_of
 from pymigrate.errors import ArgumentError, error_of
 from pymigrate.memory import choose
-from pymigrate.memory_info import read_fields
+from pymigrate.memory_info import TRANSLATION_KINDS, Translation, read_fields
 from pymigrate.pins import PIN_KINDS, Pin, PinKind, Window
 
 if TYPE_CHECKING:
@@ -425,6 +425,26 @@ class AddressSpace(Closeable):
         return machine._wait_count(
             *(lib.pm_page_out, machine._this_cpu(), self._handle, addr, length), out=freed, context={"addr": addr}
         )
+
+    def translate(self, addr: int, *, write: bool = False, huge: bool = True, mapped: bool = False) -> Translation:
+        """Where an address is, as a load or a store finds it; memory comes on first touch, where nothing is mapped too.
+
+        Args:
+            addr: Below 2^44.
+            write: As a store: a page shared copy-on-write gets its own frame.
+            huge: A first touch may take a huge page, where one is to be had.
+            mapped: Only what `map` has mapped.
+
+        Raises:
+            AddressError: The mapping does not allow it, the address is too high, or (`mapped`) nothing is mapped.
+            OutOfMemoryError: Nothing came free.
+        """
+        flags = (lib.PM_TRANSLATE_WRITE if write else 0) | (0 if huge else lib.PM_TRANSLATE_SMALL)
+        raw = _new("struct pm_translation *")
+        self._wait(
+            lib.pm_translate, addr, flags | (lib.PM_TRANSLATE_MAPPED if mapped else 0), raw, context={"addr": addr}
+        )
+        return Translation(raw.pfn, raw.order, TRANSLATION_KINDS[raw.kind])
 
     # ---- look ----
 

@@ -1352,6 +1352,45 @@ struct pm_bound {
 /// Looks at a zone (an index, PM_EVERY_ZONE) and works that out. PM_ERR_INVAL, PM_ERR_STATE.
 PM_API PM_NODISCARD enum pm_status pm_compact_bound(struct pm_machine *m, uint32_t zone, uint32_t order, uint64_t wanted, struct pm_bound *ret);
 
+/* ---- images: what a machine's allocator knows, as bytes (csrc/embed/image.h says in which form) ---- */
+
+/// Saves zones, settings, every block and the order of every list, and what the per-CPU lists have learnt: equal states give equal bytes, and a machine that is
+/// loaded from them hands out the same frames from there on. Writes at most `size` bytes, all or none; `ret` gets the whole length (ask with size 0 first). Not
+/// saved: counters, and the callers' tags. Nobody else may use the machine meanwhile.
+/// PM_ERR_OWNED: a frame belongs to an address space, a file or another owner; PM_ERR_BUSY: a pageblock is isolated.
+PM_API PM_NODISCARD enum pm_status pm_image_save(struct pm_machine *m, void *bytes, size_t size, size_t *ret);
+/// Makes the machine that was saved; what was allocated is allocated, and may be freed block by block. pm_memory_enable() may follow.
+/// PM_ERR_SYNTAX: no image, or one that contradicts itself; PM_ERR_CORRUPT: its hash is another; PM_ERR_LIMIT: of another version or of a build with other
+/// constants; PM_ERR_NOMEM.
+PM_API PM_NODISCARD enum pm_status pm_image_load(const void *bytes, size_t n, struct pm_machine **ret);
+
+struct pm_image_info {
+	uint64_t hash;	    ///< of what is saved: FNV-1a, 64 bits
+	uint64_t nr_frames; ///< that the zones span
+	uint32_t version;   ///< of the form
+	uint32_t nr_cpus;
+	uint32_t nr_zones;
+	struct pm_settings settings;
+};
+/// What an image says of itself, without a machine; its hash was checked. The statuses of pm_image_load().
+PM_API PM_NODISCARD enum pm_status pm_image_info(const void *bytes, size_t n, struct pm_image_info *ret);
+
+/// How memory ages: blocks come and go until it is as full, and as mixed, as a machine is after days.
+struct pm_age_options {
+	uint64_t seed;		  ///< equal seeds age equal machines alike
+	uint32_t occupancy_ppm;	  ///< how much of what is managed is allocated in the end; parts per million, at most 950000
+	uint32_t unmovable_ppm;	  ///< of the allocated blocks: kernel memory
+	uint32_t reclaimable_ppm; ///< of the allocated blocks: reclaimable kernel memory; the rest is movable
+	uint32_t turnover;	  ///< how often memory fills up to 95 % and empties again to the occupancy, on the way; at most 1000
+	uint32_t clump;		  ///< up to how many blocks that were born one after the other are freed together; 1: each by itself, which fragments most
+	uint32_t order_weight[PM_NR_ORDERS]; ///< how often a block has each order; all 0: order 0 alone
+};
+/// 70 % occupied, 8 % unmovable, 4 % reclaimable, turned over 4 times in clumps of up to 256 blocks, most of order 0.
+PM_API void pm_age_options_default(struct pm_age_options *ret);
+/// Allocates and frees on all CPUs in turn, and drains their lists. What is left allocated has the numbers 1, 2, … of its birth as tags, and may be freed block by
+/// block. `ret` (may be NULL) gets the number of blocks. A request that fails is left out. PM_ERR_INVAL; PM_ERR_NOMEM. Nobody else may use the machine meanwhile.
+PM_API PM_NODISCARD enum pm_status pm_age(struct pm_machine *m, const struct pm_age_options *options, uint64_t *ret);
+
 /* ---- for other extension modules of a Python process: the functions as a table (csrc/embed/api.c) ---- */
 
 /// What most simulators need, as a table of functions: each as its namesake `pm_…` says. Members are only ever added, at the end; `bytes` says how many there
