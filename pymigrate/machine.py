@@ -4,7 +4,7 @@
     >>> with Machine.from_size("1G", cpus=2) as machine:
     ...     pfn = machine.alloc(order=0, gfp=Gfp.HIGHUSER_MOVABLE)
     ...     machine.free(pfn)
-    ...     machine.validate()
+    ...     _ = machine.validate()
 
 Any thread may work on any CPU. Where a method takes `cpu` and none is given, the calling thread uses a CPU of its own,
 handed out in turn when it first calls.
