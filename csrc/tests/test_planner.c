@@ -227,7 +227,7 @@ static void every_failure_of_memory_leaves_the_machine_sound(void)
 	CHECK(nth > 8);
 }
 
-enum { THREADS = 3, ROUNDS = 20000, ENOUGH = 3000, SHARED_PAGES = 512 };
+enum { THREADS = 3, ROUNDS = 200, ENOUGH = 3000, SHARED_PAGES = 512 };
 
 struct crowd {
 	struct pm_machine *m;
@@ -262,6 +262,19 @@ static void *busy(void *context)
 	return NULL;
 }
 
+/// A space that holds every other page of a range: there is always something to gather.
+static uint64_t scatter(struct pm_machine *m)
+{
+	struct pm_map_request request = { .length = (uint64_t)8 * PB * PM_PAGE_SIZE, .prot = PM_PROT_READ | PM_PROT_WRITE };
+	uint64_t space, addr, done, i;
+
+	REQUIRE(pm_space_create(m, &space) == PM_OK && pm_map(m, 0, space, &request, &addr) == PM_OK);
+	REQUIRE(pm_touch(m, 0, space, addr, request.length, true, &done) == PM_OK);
+	for (i = 0; i < request.length; i += 2 * PM_PAGE_SIZE)
+		REQUIRE(pm_unmap(m, 0, space, addr + i, PM_PAGE_SIZE) == PM_OK);
+	return space;
+}
+
 static void memory_changes_while_it_plans(void)
 {
 	struct pm_settings settings = rig_bare();
@@ -282,10 +295,12 @@ static void memory_changes_while_it_plans(void)
 	request.strategy = PM_STRATEGY_PLANNER;
 	for (i = 0; i < ROUNDS && moved < ENOUGH; i++) {
 		struct pm_compact_result result;
+		uint64_t space = scatter(crowd.m);
 
 		request.order = i % 2 ? 4 : PB_ORDER;
 		CHECK_EQ(pm_compact(crowd.m, 0, &request, &result), PM_OK);
 		moved += result.moved;
+		CHECK_EQ(pm_space_exit(crowd.m, 0, space), PM_OK);
 	}
 	atomic_store(&crowd.stop, 1);
 	for (i = 0; i < THREADS; i++)
