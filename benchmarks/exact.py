@@ -7,34 +7,26 @@ are the scores of both, and how right the inference was.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import click
 import numpy as np
 
 from benchmarks.report import figure, table
-from pymigrate.exact import refine
 from pymigrate.recording import Recording
 from pymigrate.recording.lists import NO_CPU, FreeLists
-from pymigrate.replaying import replay
+from pymigrate.replaying import Policy, replay
 from pymigrate.replaying.frames import FREE, PAGEBLOCK_ORDER, PCP, expand
 from pymigrate.replaying.start import StartState, start_state
 
-# The name of the module is that of its function, too.
-simulation = importlib.import_module("pymigrate.replaying.simulate")
 SCORES = ("free_error_mean", "free_error_worst", "unusable4_error_mean", "unusable9_error_mean", "blocks9_error_mean")
 
 
-def scores_from(recording: Recording, state: StartState) -> dict[str, float]:
-    """The simulation's scores from a start state."""
-    with (
-        patch.object(simulation, "start_state", lambda _: state),
-        patch.object(simulation, "snapshot_moment", lambda _: state.frames.time_ns),
-    ):
-        scores = replay(recording, mode="simulate")["simulate"].scores
+def scores_with(recording: Recording, *, exact: bool) -> dict[str, float]:
+    """The simulation's scores from the lists that were walked, or from inferred ones of the same moment."""
+    policy = Policy(settings={"start_exact": int(exact)})
+    scores = replay(recording, policy=policy, mode="simulate")["simulate"].scores
     return {name: float(getattr(scores, name)) for name in SCORES}
 
 
@@ -82,9 +74,8 @@ def main(path: Path) -> None:
     if recording.lists is None:
         raise click.ClickException(f"{path} was recorded without --exact")
     lists = recording.lists
-    inferred = start_state(recording, lists.moment_ns)
-    inference(inferred, lists)
-    found = {"inferred": scores_from(recording, inferred), "exact": scores_from(recording, refine(inferred, lists))}
+    inference(start_state(recording, lists.moment_ns), lists)
+    found = {"inferred": scores_with(recording, exact=False), "exact": scores_with(recording, exact=True)}
     for name, scores in found.items():
         for score, value in scores.items():
             figure(f"{name}.{score}", value, "share" if "unusable" not in score else "index")

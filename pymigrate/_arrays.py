@@ -16,6 +16,7 @@ _U64_ARRAY = ffi.typeof("uint64_t[]")
 _from_buffer = ffi.from_buffer
 
 FRAME_DTYPE = np.dtype([("word", "<u4"), ("tag", "<u4"), ("prev", "<u4"), ("next", "<u4")])
+PAGE_DTYPE = np.dtype([("references", "<u4"), ("mapcount", "<u4"), ("flags", "<u4"), ("mapping", "<u4")])
 PAGEBLOCK_DTYPE = np.dtype(
     [
         ("prev", "<u4"),
@@ -26,7 +27,8 @@ PAGEBLOCK_DTYPE = np.dtype(
         ("zone", "u1"),
         ("free_list", "u1"),
         ("queue", "u1"),
-        ("pad", "u1", 2),
+        ("offline", "u1"),
+        ("pad", "u1"),
     ]
 )
 

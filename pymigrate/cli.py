@@ -18,9 +18,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "record": ("pymigrate.recording.record_command", "record_", "Record this machine: events, frames, samples."),
     "import": ("pymigrate.recording.command", "import_", "Turn a kernel's trace into a recording."),
     "export": ("pymigrate.recording.export_command", "export", "Write a recording in the form of another tool."),
+    "calibrate": ("pymigrate.defrag.calibrate", "calibrate", "Measure what moving, scanning and flushing cost here."),
     "replay": ("pymigrate.report.command", "replay", "Replay a recording and score it against the kernel."),
     "fidelity": ("pymigrate.report.fidelity", "fidelity", "How close a replay comes, and where the rest comes from."),
     "image": ("pymigrate.image_command", "image", "Aged memory as a file: make, look, load."),
+    "compact": ("pymigrate.defrag.command", "compact", "Defragment real memory by every strategy, beside the kernel."),
+    "why": ("pymigrate.defrag.why", "why", "Say what keeps each block of real memory from coming free."),
     "explore": ("pymigrate.explore.command", "explore", "Search for interleavings under which the core goes wrong."),
     "compare": ("pymigrate.report.command", "compare", "Replay a recording under two settings, side by side."),
 }

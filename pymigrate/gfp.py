@@ -176,3 +176,4 @@ class FrameState(enum.IntEnum):
     FREE = lib.PM_STATE_FREE
     PCP = lib.PM_STATE_PCP
     USED = lib.PM_STATE_USED
+    OFFLINE = lib.PM_STATE_OFFLINE

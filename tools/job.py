@@ -93,7 +93,7 @@ def pytest_under(flavour: str, sanitizer: str, marker: str, **environment: str) 
         *setarch(),
         *("env", *words),
         # -P: the source folder must not come before PYTHONPATH.
-        *(sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marker),
+        *(sys.executable, "-P", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", "-m", marker),
         PYMIGRATE_TEST_FLAVOUR=flavour,
     )
 
@@ -127,7 +127,7 @@ def build() -> None:
 @job
 def tests() -> None:
     """All Python tests."""
-    run(sys.executable, "-m", "pytest")
+    run(sys.executable, "-m", "pytest", "-n", "auto")
 
 
 @job
@@ -198,7 +198,7 @@ def coverage() -> None:
     profiles = BUILD / "py-coverage" / "profile"
     shutil.rmtree(profiles, ignore_errors=True)
     run(
-        *(sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"),
+        *(sys.executable, "-P", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", "-m", "not slow"),
         PYTHONPATH=str(folder),
         LLVM_PROFILE_FILE=str(profiles / "%p-%m.profraw"),
         PYMIGRATE_TEST_FLAVOUR="coverage",

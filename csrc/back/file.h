@@ -102,6 +102,9 @@ enum pm_file_want {
 /// The page at `index`, locked and with a reference, read or made if need be. PM_ERR_BEYOND, PM_ERR_IO, out of memory, a wait's status.
 enum pm_status pm_file_page(struct pm_call *call, struct pm_file *file, uint64_t index, uint32_t want, struct pm_pfn *ret);
 
+/// Puts a fresh frame, which has the caller's reference, into its place, locked; the cache has another one. PM_ERR_AGAIN: a page is there already; PM_ERR_BEYOND, PM_ERR_NOMEM.
+enum pm_status pm_file_insert(struct pm_file *file, uint64_t index, uint32_t want, struct pm_pfn pfn);
+
 /// The page that is cached at `index`, with a reference; false: none is.
 bool pm_file_cached(struct pm_file *file, uint64_t index, struct pm_pfn *ret);
 /// The next one from `*index` on, below `end`, that has a tag.

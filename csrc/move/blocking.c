@@ -56,16 +56,16 @@ void pm_block_taken(struct pm_migration *mig, struct pm_vma *vma, uint64_t befor
 		(void)pm_page_clear(pm_page_of(mig->call->m, mig->from), PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
 	}
 	/* Isolation's reference is left, so these are not the last. */
-	(void)atomic_fetch_sub(&pm_page_of(mig->call->m, mig->from)->counts, PM_ONE_REF | PM_ONE_MAP);
+	(void)pm_page_sub_counts(pm_page_of(mig->call->m, mig->from), PM_ONE_REF | PM_ONE_MAP);
 }
 
 void pm_block_given(struct pm_migration *mig, struct pm_vma *vma, struct pm_pfn target)
 {
 	struct pm_page *page = pm_page_of(mig->call->m, target);
 
-	(void)atomic_fetch_add(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+	(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 	/* On no list yet, or isolated: the flags may be set without its lock. */
-	if (atomic_load_explicit(&vma->locked, memory_order_relaxed))
+	if (atomic_load_explicit(&vma->locked, memory_order_relaxed) && !PM_PLANTED(MOVE_MLOCK_LOST))
 		(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);
 }
 
@@ -89,20 +89,21 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 	struct block *block = (struct block *)visitor;
 	struct pm_migration *mig = block->mig;
 	struct pm_page *page = pm_page_of(visitor->call->m, visitor->pfn);
-	uint64_t keep = PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY, before;
+	uint64_t keep = PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_DIRTY | (PM_PLANTED(MOVE_YOUNG_LOST) ? 0 : PM_PTE_YOUNG), before;
 	struct pm_table *leaf;
 	_Atomic uint64_t *entry;
 
 	if (!pm_rmap_lock_entry(vma, addr, visitor->pfn, &leaf, &entry))
 		return true;
 	/* Pins are taken under this lock, so one that is not there now will not come through this entry. */
-	if (pm_page_maybe_pinned(page))
+	if (pm_page_maybe_pinned(page) && !PM_PLANTED(MOVE_IGNORES_PINS))
 		block->status = pm_block_referenced(mig);
 	else if (block->check)
 		block->status = block->check(mig, vma);
 	if (!block->status) {
-		/* In one step, with what an access has marked by then. */
 		before = pm_pte_load(entry);
+		/* In one step, with what an access has marked by then. */
+		pm_yield(PM_AT_ENTRY_SET, entry);
 		while (!atomic_compare_exchange_weak(entry, &before, pm_pte_migration(visitor->pfn, (before & keep) | (mig->mapping ? PM_PTE_MIGRATION_FILE : 0), block->wait)))
 			;
 		pm_block_taken(mig, vma, before);
@@ -135,8 +136,9 @@ static bool visit_remap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		return true;
 	pm_lock(&leaf->lock);
 	pte = pm_pte_load(entry);
-	if (pm_pte_is_migration(pte) && pm_pfn_eq(pm_pte_pfn(pte), visitor->pfn)) {
-		uint64_t bits = pm_vma_bits(vma) | (pte & (PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY));
+	if ((pm_pte_is_migration(pte) && pm_pfn_eq(pm_pte_pfn(pte), visitor->pfn)) || PM_PLANTED(RESTORE_NO_RECHECK)) {
+		uint64_t wider = PM_PLANTED(MOVE_WIDENS) && (vma->prot & PM_PROT_WRITE) ? PM_PTE_WRITE : 0;
+		uint64_t bits = pm_vma_bits(vma) | wider | (pte & (PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY));
 
 		pm_block_given(block->mig, vma, block->target);
 		pm_pte_store(entry, pm_pte_make(block->target, bits));

@@ -40,6 +40,18 @@ static enum pm_status take_in(struct pm_call *call, uint64_t start, uint64_t end
 	return status ? status : take_between(call, start, end, order, ret);
 }
 
+/// A given frame may lie in a per-CPU list: a migration that was undone has put it there, and its next try wants it again.
+static enum pm_status take_given(struct pm_call *call, uint64_t pfn, unsigned int order, struct pm_pfn *ret)
+{
+	enum pm_status status = take_at(call, pfn, order, ret);
+	struct pm_frame_info info;
+
+	if (!status || pm_frame_info(call->m, pfn, &info) != PM_OK || info.state != PM_STATE_PCP)
+		return status;
+	status = pm_drain(call->m, PM_ALL_CPUS);
+	return status ? status : take_at(call, pfn, order, ret);
+}
+
 static enum pm_status take_in_zone(struct pm_call *call, uint64_t index, unsigned int order, struct pm_pfn *ret)
 {
 	struct pm_machine *m = call->m;
@@ -62,7 +74,7 @@ enum pm_status pm_destination_alloc(struct pm_call *call, const struct pm_destin
 	case PM_DEST_ABOVE:
 		return take_in(call, destination->value, call->m->nr_frames, order, ret);
 	case PM_DEST_GIVEN:
-		return take_at(call, destination->frames[0], order, ret);
+		return take_given(call, destination->frames[0], order, ret);
 	default:
 		return PM_ERR_INVAL;
 	}

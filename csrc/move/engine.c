@@ -14,6 +14,8 @@ struct job {
 	size_t first, n;		   ///< the chunk
 	uint32_t *tries;		   ///< [n]
 	struct pm_batch *batch;		   ///< of protocols that have many frames on their way at once; NULL
+	struct pm_supply *supply;	   ///< of destinations; NULL
+	bool exhausted;			   ///< the supply had none for a frame: nothing new is begun
 };
 
 static void begin_one(struct job *job, size_t i)
@@ -27,6 +29,7 @@ static void begin_one(struct job *job, size_t i)
 		destination.frames += job->first + i;
 	pm_migration_init(&job->migs[i], job->protocol, pfn < job->call->m->nr_frames ? pm_pfn(pfn) : pm_pfn_nil(), &destination, job->request->mode, job->request->flags);
 	job->migs[i].written = written;
+	job->migs[i].supply = job->supply;
 }
 
 /// How many frames ahead a batch asks for what is known about a frame: the list is in no order that a processor could guess.
@@ -67,7 +70,7 @@ static void move_owned(struct job *job, size_t i)
 	mig->call = job->call;
 	mig->state = PM_MS_FAILED;
 	mig->reason = PM_WHY_NO_MEMORY;
-	mig->status = pm_destination_alloc(job->call, &mig->destination, mig->from, order, &mig->to) ? PM_ERR_NOMEM : PM_OK;
+	mig->status = pm_migration_destination(mig, order) ? PM_ERR_NOMEM : PM_OK;
 	if (mig->status)
 		return;
 	mig->status = pm_owner_replace(job->call, mig->from, mig->to);
@@ -93,7 +96,7 @@ static bool worth_retrying(const struct job *job, size_t i)
 /// Is there no memory for any frame? A given destination is one frame's own matter.
 static bool out_of_memory(const struct job *job, const struct pm_migration *mig)
 {
-	return mig->state == PM_MS_FAILED && mig->reason == PM_WHY_NO_MEMORY && job->request->destination.kind != PM_DEST_GIVEN;
+	return mig->state == PM_MS_FAILED && mig->reason == PM_WHY_NO_MEMORY && (job->supply || job->request->destination.kind != PM_DEST_GIVEN);
 }
 
 /// Goes on until `stop` is the next step, or it is over. INTR, CLOSED: undone, and the call is to end.
@@ -121,7 +124,7 @@ static void flush_batch(struct job *job)
 		maps += job->migs[i].nr_maps;
 		pm_cpumask_or(&cpus, &job->migs[i].cpus, job->call->m->nr_cpus);
 	}
-	if (!maps)
+	if (!maps || PM_PLANTED(MOVE_NO_FLUSH))
 		return;
 	pm_move_count(&job->call->m->move->flushes, 1);
 	pm_tlb_flush(job->call, &cpus);
@@ -139,7 +142,7 @@ static void begin_batch(struct job *job)
 	batch->nr_fresh = batch->nr_empty = 0;
 	for (i = 0; i < job->n; i++)
 		n += !job->tries[i] || worth_retrying(job, i);
-	if (job->request->destination.kind != PM_DEST_ANY || n < 2)
+	if (job->supply || job->request->destination.kind != PM_DEST_ANY || n < 2)
 		return;
 	/* What it says does not matter, but what it got. */
 	status = pm_alloc_bulk(job->call->m, job->call->cpu, 0, PM_DEST_ANY_GFP, n, batch->fresh, &batch->nr_fresh);
@@ -150,12 +153,16 @@ static void end_batch(struct job *job)
 {
 	struct pm_batch *batch = job->batch;
 	struct pm_machine *m = job->call->m;
-	size_t done = 0;
+	size_t i, done = 0;
 
 	pm_batch_unlock(job->call, batch);
 	pm_anon_put(job->call, batch->anon);
 	pm_migration_tell(job->call, job->migs, job->n);
-	if (batch->nr_empty)
+	if (batch->nr_empty && job->supply) {
+		for (i = 0; i < batch->nr_empty; i++)
+			pm_page_unown(m, pm_pfn(batch->empty[i]));
+		job->supply->emptied(job->supply, job->call, batch->nr_empty, batch->empty);
+	} else if (batch->nr_empty)
 		pm_page_disown_bulk(m, job->call->cpu, batch->nr_empty, batch->empty);
 	if (batch->nr_fresh) {
 		enum pm_status status = pm_free_bulk(m, job->call->cpu, 0, batch->nr_fresh, batch->fresh, &done);
@@ -186,6 +193,7 @@ static enum pm_status batch_pass(struct job *job)
 		if (is_owned(job, i)) {
 			pm_batch_unlock(job->call, job->batch);
 			move_owned(job, i);
+			no_memory = job->exhausted = job->supply && out_of_memory(job, mig);
 			continue;
 		}
 		mig->batch = job->batch;
@@ -193,6 +201,7 @@ static enum pm_status batch_pass(struct job *job)
 			pm_batch_unlock(job->call, job->batch);
 		status = advance_to(job, mig, PM_MS_FLUSH);
 		no_memory = out_of_memory(job, mig);
+		job->exhausted = job->supply && no_memory;
 	}
 	pm_batch_unlock(job->call, job->batch);
 	flush_batch(job);
@@ -219,10 +228,10 @@ static enum pm_status single_pass(struct job *job, uint32_t most)
 	enum pm_status status = PM_OK;
 	size_t i;
 
-	for (i = 0; i < job->n && !status; i++) {
+	for (i = 0; i < job->n && !status && !job->exhausted; i++) {
 		struct pm_migration *mig = &job->migs[i];
 
-		while (!status && (!job->tries[i] || worth_retrying(job, i)) && job->tries[i] < most) {
+		while (!status && !job->exhausted && (!job->tries[i] || worth_retrying(job, i)) && job->tries[i] < most) {
 			begin_one(job, i);
 			job->tries[i]++;
 			if (is_owned(job, i)) {
@@ -231,6 +240,7 @@ static enum pm_status single_pass(struct job *job, uint32_t most)
 			} else {
 				status = advance_to(job, mig, PM_NR_MS);
 			}
+			job->exhausted = job->supply && out_of_memory(job, mig);
 		}
 	}
 	return status;
@@ -248,7 +258,7 @@ static enum pm_status run_chunk(struct job *job)
 		job->call->nowait = false;
 		return status;
 	}
-	for (pass = 0; pass < (async ? PM_ASYNC_TRIES : PM_BATCH_TRIES) && !status; pass++)
+	for (pass = 0; pass < (async ? PM_ASYNC_TRIES : PM_BATCH_TRIES) && !status && !job->exhausted; pass++)
 		status = batch_pass(job);
 	if (!status && !async)
 		status = single_pass(job, PM_BATCH_TRIES + PM_SINGLE_TRIES);
@@ -258,7 +268,8 @@ static enum pm_status run_chunk(struct job *job)
 /// Results of the chunk; returns how many moved. Where the call goes on, what was not begun lacked a destination.
 static size_t report_chunk(struct job *job, enum pm_status status)
 {
-	const struct pm_migrate_result not_begun = { .status = status ? PM_ERR_INTR : PM_ERR_NOMEM, .reason = status ? PM_WHY_CANCELLED : PM_WHY_NO_MEMORY, .to = UINT64_MAX };
+	bool cancelled = status || job->exhausted;
+	const struct pm_migrate_result not_begun = { .status = cancelled ? PM_ERR_INTR : PM_ERR_NOMEM, .reason = cancelled ? PM_WHY_CANCELLED : PM_WHY_NO_MEMORY, .to = UINT64_MAX };
 	struct pm_move *move = job->call->m->move;
 	size_t i, moved = 0;
 
@@ -288,17 +299,17 @@ static enum pm_status check_request(struct pm_machine *m, const struct pm_migrat
 	return PM_OK;
 }
 
-/// What was not begun because the call ended.
+/// What was not begun because the call ended, or because a supply had nothing left.
 static void report_rest(struct pm_migrate_result *results, size_t from, size_t n)
 {
 	for (; from < n; from++)
 		results[from] = (struct pm_migrate_result){ .status = PM_ERR_INTR, .reason = PM_WHY_CANCELLED, .to = UINT64_MAX };
 }
 
-static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_request *request, struct pm_migrate_result *results, size_t *ret)
+enum pm_status pm_migrate_frames(struct pm_call *call, const struct pm_migrate_request *request, struct pm_supply *supply, struct pm_migrate_result *results, size_t *ret)
 {
 	struct pm_host *host = &call->m->host;
-	struct job job = { .call = call, .request = request, .protocol = pm_protocol_of(request->protocol) };
+	struct job job = { .call = call, .request = request, .protocol = pm_protocol_of(request->protocol), .supply = supply };
 	enum pm_status status = PM_OK;
 	size_t room = request->n < PM_BATCH_FRAMES ? request->n : PM_BATCH_FRAMES;
 
@@ -311,7 +322,7 @@ static enum pm_status run_all(struct pm_call *call, const struct pm_migrate_requ
 		job.batch = pm_host_zalloc(host, sizeof(*job.batch));
 	if (!job.migs || !job.tries || (job.protocol->batched && !job.batch))
 		status = PM_ERR_NOMEM;
-	for (; job.first < request->n && !status; job.first += job.n) {
+	for (; job.first < request->n && !status && !job.exhausted; job.first += job.n) {
 		size_t i;
 
 		/* Whoever meets a page of a batch waits for much of it: where somebody did, the next one is short. */
@@ -342,7 +353,7 @@ enum pm_status pm_migrate(struct pm_machine *m, uint32_t cpu, const struct pm_mi
 	if (!status)
 		status = pm_move_init(m);
 	if (!status)
-		status = run_all(&call, request, results, ret);
+		status = pm_migrate_frames(&call, request, NULL, results, ret);
 	pm_call_end(&call);
 	return status;
 }

@@ -50,9 +50,21 @@ static enum pm_status isolate(struct pm_migration *mig)
 
 static void putback(struct pm_migration *mig)
 {
-	if (mig->isolated)
+	if (mig->isolated && !PM_PLANTED(MOVE_NOT_PUT_BACK))
 		pm_lru_putback(mig->call, mig->from);
 	mig->isolated = false;
+}
+
+enum pm_status pm_migration_destination(struct pm_migration *mig, unsigned int order)
+{
+	enum pm_status status;
+
+	if (!mig->supply)
+		return pm_destination_alloc(mig->call, &mig->destination, mig->from, order, &mig->to);
+	status = pm_host_fails(&mig->call->m->host) ? PM_ERR_NOMEM : mig->supply->get(mig->supply, mig->call, mig->from, order, &mig->to);
+	if (!status)
+		pm_page_own(mig->call->m, mig->to);
+	return status;
 }
 
 static enum pm_status allocate(struct pm_migration *mig)
@@ -67,7 +79,7 @@ static enum pm_status allocate(struct pm_migration *mig)
 		pm_page_own(mig->call->m, mig->to);
 		return PM_OK;
 	}
-	status = pm_destination_alloc(mig->call, &mig->destination, mig->from, 0, &mig->to);
+	status = pm_migration_destination(mig, 0);
 	if (status == PM_ERR_INTR || status == PM_ERR_CLOSED)
 		return status;
 	return status ? fail(mig, PM_ERR_NOMEM, PM_WHY_NO_MEMORY) : PM_OK;
@@ -104,7 +116,7 @@ static void unlock_source(struct pm_migration *mig)
 
 static enum pm_status wait_writeback(struct pm_migration *mig)
 {
-	if (!pm_page_test(source(mig), PM_PG_WRITEBACK))
+	if (!pm_page_test(source(mig), PM_PG_WRITEBACK) || PM_PLANTED(MOVE_IN_WRITEBACK))
 		return PM_OK;
 	if (mig->mode != PM_MIGRATE_SYNC)
 		return fail(mig, PM_ERR_BUSY, PM_WHY_WRITEBACK);
@@ -139,9 +151,10 @@ static void keep_anon(struct pm_migration *mig)
 	anon = pm_anon_lock_read(mig->call, mig->from);
 	if (!anon)
 		return;
-	pm_anon_get(anon);
+	if (!PM_PLANTED(MOVE_ANON_NOT_KEPT))
+		pm_anon_get(anon);
 	mig->anon_kept = true;
-	if (mig->batch && !mig->batch->anon) {
+	if (mig->batch && !mig->batch->anon && !PM_PLANTED(MOVE_ANON_NOT_KEPT)) {
 		/* The first of the batch: the reference is the batch's. */
 		mig->batch->anon = anon;
 		mig->anon_kept = false;
@@ -172,12 +185,13 @@ static enum pm_status prepare(struct pm_migration *mig)
 
 	if (!pm_page_test(page, PM_PG_ANON | PM_PG_CACHE))
 		return fail(mig, PM_ERR_AGAIN, PM_WHY_TRUNCATED);
-	if (pm_page_maybe_pinned(page))
+	if (pm_page_maybe_pinned(page) && !PM_PLANTED(MOVE_IGNORES_PINS))
 		return fail(mig, PM_ERR_AGAIN, PM_WHY_PINNED);
 	/* A step that was not taken to its end is begun anew. */
 	if (!mig->locked_to) {
 		/* A plain store: nobody else knows the frame yet. */
 		atomic_store_explicit(&pm_page_of(mig->call->m, mig->to)->flags, PM_PG_LOCKED, memory_order_relaxed);
+		pm_note_held(pm_page_key(mig->to), 0, true);
 		mig->locked_to = true;
 		keep_owner(mig);
 	}
@@ -198,7 +212,8 @@ static void unlock_destination(struct pm_migration *mig)
 	if (mig->anon_kept) {
 		/* The last one's end takes the lock of its family. */
 		pm_batch_unlock(mig->call, mig->batch);
-		pm_anon_put(mig->call, mig->anon);
+		if (!PM_PLANTED(MOVE_ANON_NOT_KEPT))
+			pm_anon_put(mig->call, mig->anon);
 	}
 	mig->anon_kept = false;
 	mig->anon = NULL;
@@ -228,19 +243,40 @@ static void map_back(struct pm_migration *mig)
 
 static enum pm_status flush(struct pm_migration *mig)
 {
-	if (mig->nr_maps) {
+	if (mig->nr_maps && !PM_PLANTED(MOVE_NO_FLUSH)) {
 		pm_move_count(&mig->call->m->move->flushes, 1);
 		pm_tlb_flush(mig->call, &mig->cpus);
 	}
 	/* The last write through an old entry is done now. */
-	if (mig->dirty)
+	if (mig->dirty && !PM_PLANTED(MOVE_ENTRY_DIRTY_LOST))
 		pm_page_set_dirty(mig->call->m, mig->from);
 	return PM_OK;
 }
 
 static enum pm_status settle(struct pm_migration *mig)
 {
-	return mig->protocol->settle(mig);
+	enum pm_status status = mig->protocol->settle(mig);
+
+	if (!status && PM_PLANTED(MOVE_UNLOCKS_EARLY)) {
+		(void)pm_page_set(pm_page_of(mig->call->m, mig->to), PM_PG_UPTODATE);
+		pm_page_unlock(mig->call, mig->to);
+		mig->locked_to = false;
+	}
+	return status;
+}
+
+/// The bytes. In two steps in the test flavour, so that a search sees who gets at a page that is half there.
+static void copy_bytes(struct pm_migration *mig)
+{
+	struct pm_machine *m = mig->call->m;
+	char *to = pm_frame_bytes(m, mig->to);
+	const char *from = pm_frame_bytes(m, mig->from);
+	size_t first = pm_scheduled() ? PM_PAGE_SIZE / 2 : PM_PAGE_SIZE;
+
+	pm_yield(PM_AT_COPY, from);
+	memcpy(to, from, first);
+	pm_yield(PM_AT_COPY, to);
+	memcpy(to + first, from + first, PM_PAGE_SIZE - first);
 }
 
 /// Contents and flags. The destination is locked, so who finds it in a cache waits; nobody finds the source any more. Whether it is mlocked is told by the areas
@@ -248,11 +284,13 @@ static enum pm_status settle(struct pm_migration *mig)
 static enum pm_status copy(struct pm_migration *mig)
 {
 	struct pm_machine *m = mig->call->m;
-	uint32_t flags = pm_page_flags(source(mig));
+	uint32_t flags = pm_page_flags(source(mig)) & ~(PM_PLANTED(MOVE_DIRTY_LOST) ? (uint32_t)PM_PG_DIRTY : 0);
 	uint32_t kept = PM_PG_ERROR | (mig->mapping ? 0u : (uint32_t)PM_PG_DIRTY) | PM_PG_ACTIVE | PM_PG_REFERENCED;
 
+	if (PM_PLANTED(MOVE_MAPS_EARLY))
+		mig->protocol->remap(mig, mig->to);
 	if (pm_has_contents(m))
-		memcpy(pm_frame_bytes(m, mig->to), pm_frame_bytes(m, mig->from), PM_PAGE_SIZE);
+		copy_bytes(mig);
 	/* The file's tag as well, or writeback would miss the page. */
 	if ((flags & PM_PG_DIRTY) && mig->mapping)
 		pm_page_set_dirty(m, mig->to);
@@ -278,14 +316,30 @@ static void release(struct pm_migration *mig)
 static void free_frozen(struct pm_migration *mig)
 {
 	struct pm_page *page = source(mig);
-	uint32_t before = atomic_exchange(&page->flags, 0);
+	uint32_t before;
 
-	if ((before & PM_PG_WAITERS) && pm_wake_all(mig->call->waits, pm_page_key(mig->from)) && mig->batch)
+	pm_yield(PM_AT_FLAGS_SET, &page->flags);
+	pm_note_held(pm_page_key(mig->from), 0, false);
+	before = atomic_exchange(&page->flags, 0);
+	if ((before & PM_PG_WAITERS) && !PM_PLANTED(MOVE_NO_WAKE) && pm_wake_all(mig->call->waits, pm_page_key(mig->from)) && mig->batch)
 		mig->batch->waited_for = true;
 	pm_page_set_mapping(page, 0);
 	mig->locked_from = false;
 	if (mig->batch)
 		mig->batch->empty[mig->batch->nr_empty++] = mig->from.v;
+}
+
+/// The source of a migration that is no batch's goes back to where frames come from.
+static void give_back(struct pm_migration *mig)
+{
+	struct pm_machine *m = mig->call->m;
+
+	if (!mig->supply) {
+		pm_page_disown(m, mig->call->cpu, mig->from);
+		return;
+	}
+	pm_page_unown(m, mig->from);
+	mig->supply->emptied(mig->supply, mig->call, 1, &(uint64_t){ mig->from.v });
 }
 
 void pm_migration_tell(struct pm_call *call, struct pm_migration *migs, size_t n)
@@ -321,15 +375,16 @@ static enum pm_status finish(struct pm_migration *mig)
 		unlock_source(mig);
 	}
 	unlock_destination(mig);
-	release(mig);
+	/* Before `release`, which may wait for somebody who moves the destination on: he waits until nobody refers to it. */
 	pm_page_put(mig->call, mig->to);
+	release(mig);
 	/* Of a batch other frames are still locked: it tells at its end. */
 	if (!mig->batch)
 		pm_migration_tell(mig->call, mig, 1);
 	if (!mig->frozen)
 		pm_page_put(mig->call, mig->from);
 	else if (!mig->batch)
-		pm_page_disown(m, mig->call->cpu, mig->from);
+		give_back(mig);
 	mig->isolated = false;
 	return PM_OK;
 }

@@ -9,6 +9,7 @@
 #define PM_MOVE_MIGRATE_H
 
 #include "back/back.h"
+#include "move/supply.h"
 #include "virt/notice.h"
 #include "virt/rmap.h"
 
@@ -77,6 +78,7 @@ struct pm_migration {
 	enum pm_status status;		   ///< why it failed
 	enum pm_migrate_reason reason;
 	struct pm_batch *batch;		   ///< (C) that it is one of; NULL: alone
+	struct pm_supply *supply;	   ///< (C) where its destination comes from, instead of `destination`; NULL
 	/* What the steps have done, and their undoing needs. */
 	bool isolated, locked_from, locked_to, unmapped;
 	bool frozen;			   ///< the source has no reference left, and gets none
@@ -101,11 +103,15 @@ struct pm_migration {
 	struct pm_space **held;		   ///< semaphore: the spaces whose semaphores are held
 	uint32_t nr_held;
 	bool slot_added;		   ///< swap-cache: the source got its slot for this
+	uint32_t slot;			   ///< swap-cache: of an anonymous page, from UNMAP on
 	bool slot_switched;		   ///< swap-cache: the destination is in its place, and the source has a reference more
 };
 
 /// A migration of one frame that has not begun.
 void pm_migration_init(struct pm_migration *mig, const struct pm_protocol *protocol, struct pm_pfn from, const struct pm_destination *destination, uint32_t mode, uint32_t flags);
+
+/// An owned block of `order` for `to`, from the supply or as the destination asks. PM_ERR_NOMEM; a wait's status.
+enum pm_status pm_migration_destination(struct pm_migration *mig, unsigned int order);
 
 /// Takes the next step. Returns PM_OK if it was taken (also if the migration failed by it and was rewound), or a wait's status.
 enum pm_status pm_migration_advance(struct pm_call *call, struct pm_migration *mig);

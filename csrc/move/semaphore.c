@@ -43,7 +43,7 @@ static void release(struct pm_migration *mig) PM_NO_TSA
 {
 	uint32_t i;
 
-	for (i = mig->nr_held; i > 0; i--)
+	for (i = mig->nr_held; i > (PM_PLANTED(MOVE_SEMAPHORE_KEPT) && mig->status ? 1u : 0u); i--)
 		pm_rwsem_write_unlock(mig->call->waits, &mig->held[i - 1]->migrate);
 	mig->nr_held = 0;
 	pm_host_free(&mig->call->m->host, mig->held);

@@ -1,6 +1,8 @@
 /// Migrations with a handle, taken step by step; and what a machine keeps for migration.
+#include "move/compact_linux.h"
 #include "move/move.h"
 #include "move/protocol.h"
+#include "move/range.h"
 
 enum pm_status pm_move_init(struct pm_machine *m)
 {
@@ -13,6 +15,11 @@ enum pm_status pm_move_init(struct pm_machine *m)
 	if (!move)
 		return PM_ERR_NOMEM;
 	status = pm_pool_init(&move->steppers, &m->host, sizeof(struct pm_stepper), PM_OBJECT_MIGRATION);
+	if (!status) {
+		status = pm_pool_init(&move->ranges, &m->host, sizeof(struct pm_range_op), PM_OBJECT_RANGE);
+		if (status)
+			pm_pool_deinit(&move->steppers);
+	}
 	if (status) {
 		pm_host_free(&m->host, move);
 		return status;
@@ -20,6 +27,7 @@ enum pm_status pm_move_init(struct pm_machine *m)
 	atomic_store(&m->move_destroy, pm_move_destroy);
 	/* Of two first calls, one makes it. */
 	if (!atomic_compare_exchange_strong(&m->move, &expected, move)) {
+		pm_pool_deinit(&move->ranges);
 		pm_pool_deinit(&move->steppers);
 		pm_host_free(&m->host, move);
 	}
@@ -47,8 +55,11 @@ void pm_move_destroy(struct pm_machine *m)
 
 	if (!move)
 		return;
+	pm_range_end_all(m);
 	end_steppers(m, move);
+	pm_pool_deinit(&move->ranges);
 	pm_pool_deinit(&move->steppers);
+	pm_compact_state_free(m, atomic_load(&move->compact));
 	pm_host_free(&m->host, move);
 	atomic_store(&m->move, NULL);
 }

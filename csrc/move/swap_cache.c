@@ -65,7 +65,7 @@ static enum pm_status may_unmap(struct pm_migration *mig, const struct pm_vma *v
 
 	if (pm_page_maybe_pinned(pm_page_of(mig->call->m, mig->from)))
 		return pm_block_referenced(mig);
-	if (locked && !(mig->flags & PM_MIGRATE_TOUCH)) {
+	if (locked && !(mig->flags & PM_MIGRATE_TOUCH) && !PM_PLANTED(MOVE_MLOCKED_UNMAPPED)) {
 		mig->reason = PM_WHY_MLOCKED;
 		return PM_ERR_BUSY;
 	}
@@ -92,10 +92,11 @@ static bool visit_unmap(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uin
 		return true;
 	walk->status = may_unmap(mig, vma, addr, pm_pte_load(entry));
 	if (!walk->status) {
-		uint64_t before = atomic_exchange(entry, 0);
+		uint64_t before = pm_pte_exchange(entry, 0);
 
 		if (mig->anon) {
-			m->virt->hooks.swap->dup(m, walk->slot);
+			if (!PM_PLANTED(MOVE_NO_SWAP_COUNT))
+				m->virt->hooks.swap->dup(m, walk->slot);
 			/* What else the entry said goes along, in case it comes back. */
 			pm_pte_store(entry, pm_pte_swap(walk->slot, (before & PM_PTE_EXCLUSIVE) != 0) | (before & came_back));
 		}
@@ -116,7 +117,7 @@ static enum pm_status unmap(struct pm_migration *mig)
 		return status;
 	}
 	mig->slot_switched = true;
-	walk.slot = pm_page_tag(m, mig->to);
+	mig->slot = walk.slot = pm_page_tag(m, mig->to);
 	pm_block_walk(mig, &walk.visitor);
 	if (!walk.status && pm_page_mapcount(pm_page_of(m, mig->from)) != 0)
 		walk.status = pm_block_referenced(mig);
@@ -138,7 +139,9 @@ static void pause_once(struct pm_migration *mig)
 	/* Virtual time goes on, and what is due is done. */
 	if (waits->idle)
 		(void)waits->idle(waits->context);
-	sched_yield();
+	pm_yield(PM_AT_PAUSE, mig);
+	if (!pm_scheduled())
+		sched_yield();
 }
 
 /// The old frame is unlocked for a moment, so that whoever has found it before the switch gets on, sees that it is in no cache, and lets it go.
@@ -222,6 +225,8 @@ static bool visit_restore(struct pm_rmap_visitor *visitor, struct pm_vma *vma, u
 	if (pm_pte_is_swap(pte) && pm_pte_slot(pte) == walk->slot) {
 		give_back(walk->mig, vma, entry, pte);
 		m->virt->hooks.swap->put(m, walk->slot);
+		if (PM_PLANTED(MOVE_SLOT_PUT_TWICE))
+			m->virt->hooks.swap->put(m, walk->slot);
 	}
 	pm_unlock(&leaf->lock);
 	return true;
@@ -289,12 +294,9 @@ static void release(struct pm_migration *mig)
 	pm_host_free(&m->host, mig->records);
 	mig->records = NULL;
 	mig->nr_records = mig->room_records = 0;
-	/* Detach the swap entry (REFERENCE section 1.10): it stays if a fork has doubled it, or an entry was not touched. */
-	if (mig->slot_added && !pm_pfn_is_nil(mig->to) && pm_page_trylock(m, mig->to)) {
-		if (pm_page_test(pm_page_of(m, mig->to), PM_PG_SWAPCACHE))
-			(void)m->virt->hooks.swap->forget(mig->call, mig->to);
-		pm_page_unlock(mig->call, mig->to);
-	}
+	/* Detach the swap entry (REFERENCE section 1.10): it stays if a fork has doubled it, or an entry was not touched. By its slot: the page may have moved on. */
+	if (mig->slot_added && !pm_pfn_is_nil(mig->to))
+		pm_swap_drop_unnamed(m, mig->slot);
 }
 
 const struct pm_protocol pm_protocol_swap_cache = {

@@ -14,17 +14,19 @@ static enum pm_status take_over(struct pm_page *from, struct pm_page *to, uint32
 {
 	uint32_t expected = pm_switch_expected(from, 1);
 
+	if (PM_PLANTED(MOVE_NO_FREEZE) || (PM_PLANTED(MOVE_IGNORES_PINS) && pm_page_maybe_pinned(from)))
+		moving = (expected = pm_page_refs(from)) - 1;
 	if (frozen) {
 		if (!pm_page_freeze(from, expected))
 			return PM_ERR_AGAIN;
 		PM_ASSERT_SLOW(expected == moving + 1);
 	}
 	if (moving)
-		(void)atomic_fetch_add(&to->counts, moving * PM_ONE_REF);
+		(void)pm_page_add_counts(to, moving * PM_ONE_REF);
 	return PM_OK;
 }
 
-static enum pm_status switch_file(struct pm_call *call, struct pm_pfn from, struct pm_pfn to, bool frozen)
+static enum pm_status switch_file(struct pm_call *call, struct pm_pfn from, struct pm_pfn to, bool frozen) PM_NO_TSA
 {
 	struct pm_machine *m = call->m;
 	struct pm_page *old = pm_page_of(m, from), *fresh = pm_page_of(m, to);
@@ -33,11 +35,12 @@ static enum pm_status switch_file(struct pm_call *call, struct pm_pfn from, stru
 	struct pm_cache_slot *slot;
 	enum pm_status status = PM_ERR_BEYOND;
 
-	pm_lock(&file->cache.lock);
+	if (!PM_PLANTED(SWITCH_NO_LOCK))
+		pm_lock(&file->cache.lock);
 	slot = pm_page_test(old, PM_PG_CACHE) ? pm_cache_find(&file->cache, pm_page_tag(m, from)) : NULL;
 	if (slot && pm_pfn_eq(slot->pfn, from))
 		/* Private data moves whole, also where the cache's reference stays. */
-		status = take_over(old, fresh, 1u + (private != 0), frozen);
+		status = take_over(old, fresh, 1u + (private != 0 && !PM_PLANTED(MOVE_PRIVATE_LOST)), frozen);
 	if (!status) {
 		pm_page_set_mapping(fresh, pm_page_mapping(old));
 		pm_page_set_tag(m, to, pm_page_tag(m, from));
@@ -45,13 +48,14 @@ static enum pm_status switch_file(struct pm_call *call, struct pm_pfn from, stru
 		(void)pm_page_clear(old, PM_PG_CACHE | private);
 		slot->pfn = to;
 		if (!frozen && private)
-			(void)atomic_fetch_sub(&old->counts, PM_ONE_REF);
+			(void)pm_page_sub_counts(old, PM_ONE_REF);
 	}
-	pm_unlock(&file->cache.lock);
+	if (!PM_PLANTED(SWITCH_NO_LOCK))
+		pm_unlock(&file->cache.lock);
 	return status;
 }
 
-static enum pm_status switch_swap(struct pm_call *call, struct pm_pfn from, struct pm_pfn to, bool frozen)
+static enum pm_status switch_swap(struct pm_call *call, struct pm_pfn from, struct pm_pfn to, bool frozen) PM_NO_TSA
 {
 	struct pm_machine *m = call->m;
 	struct pm_swap *swap = &m->back->swap;
@@ -59,7 +63,8 @@ static enum pm_status switch_swap(struct pm_call *call, struct pm_pfn from, stru
 	uint32_t number = pm_page_tag(m, from);
 	enum pm_status status = PM_ERR_BEYOND;
 
-	pm_lock(&swap->lock);
+	if (!PM_PLANTED(SWITCH_NO_LOCK))
+		pm_lock(&swap->lock);
 	if (pm_page_test(old, PM_PG_SWAPCACHE) && number < swap->nr_slots && swap->slot[number].pfn_next == from.v + 1)
 		status = take_over(old, fresh, 1, frozen);
 	if (!status) {
@@ -72,7 +77,8 @@ static enum pm_status switch_swap(struct pm_call *call, struct pm_pfn from, stru
 		pm_page_set_tag(m, from, index);
 		(void)pm_page_clear(old, PM_PG_SWAPCACHE);
 	}
-	pm_unlock(&swap->lock);
+	if (!PM_PLANTED(SWITCH_NO_LOCK))
+		pm_unlock(&swap->lock);
 	return status;
 }
 

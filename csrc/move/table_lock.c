@@ -32,10 +32,12 @@ static bool visit_take(struct pm_rmap_visitor *visitor, struct pm_vma *vma, uint
 		return true;
 	one->status = may_take(mig);
 	if (!one->status) {
-		before = atomic_exchange(mig->held_entry, 0);
+		before = pm_pte_exchange(mig->held_entry, 0);
 		pm_pte_store(mig->held_entry, pm_pte_migration(mig->from, before & keep, PM_PTE_WAIT_TABLE));
 		pm_block_taken(mig, vma, before);
 	}
+	if (PM_PLANTED(MOVE_TABLE_LET_GO))
+		pm_rmap_unlock_entry(mig->held_leaf);
 	return false;
 }
 
@@ -54,16 +56,18 @@ static enum pm_status unmap(struct pm_migration *mig)
 	return mig->held_leaf ? one.status : pm_block_referenced(mig);
 }
 
-static void remap(struct pm_migration *mig, struct pm_pfn target)
+static void remap(struct pm_migration *mig, struct pm_pfn target) PM_NO_TSA
 {
 	if (!mig->held_leaf)
 		return;
+	if (PM_PLANTED(MOVE_TABLE_LET_GO))
+		pm_lock(&mig->held_leaf->lock);
 	if (mig->nr_maps) {
 		uint64_t bits = pm_pte_load(mig->held_entry) & (PM_PTE_READ | PM_PTE_WRITE | PM_PTE_EXCLUSIVE | PM_PTE_YOUNG | PM_PTE_DIRTY);
 
 		struct pm_page *page = pm_page_of(mig->call->m, target);
 
-		(void)atomic_fetch_add(&page->counts, PM_ONE_REF | PM_ONE_MAP);
+		(void)pm_page_add_counts(page, PM_ONE_REF | PM_ONE_MAP);
 		/* As it was: who locks or unlocks the area goes through its entries, and has to wait for this one. */
 		if (mig->mlocked)
 			(void)pm_page_set(page, PM_PG_MLOCKED | PM_PG_UNEVICTABLE);

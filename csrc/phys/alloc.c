@@ -45,7 +45,7 @@ static bool zone_allows(struct pm_zone *zone, const struct request *rq, uint32_t
 		return true;
 	/* A boost asks for reclaim; an urgent small request must not fail because of it. */
 	return rq->order == 0 && (flags & PM_ALLOC_MIN_RESERVE) && which == PM_WMARK_MIN &&
-	       pm_watermark_ok(zone, 0, zone->wmark[PM_WMARK_MIN], rq->highest, flags);
+	       pm_watermark_ok(zone, 0, pm_zone_wmark(zone, PM_WMARK_MIN), rq->highest, flags);
 }
 
 /// Hands out the first blocks of a CPU's list, up to `n`; the counters are the caller's. Written for an order that is known when it is
@@ -141,7 +141,7 @@ static size_t bulk_size(const struct pm_zone *zone, const struct request *rq, si
 {
 	/* Relaxed: see nr_free. */
 	uint64_t free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
-	uint64_t keep = pm_watermark(zone, PM_WMARK_HIGH) + zone->lowmem_reserve[rq->highest] +
+	uint64_t keep = pm_watermark(zone, PM_WMARK_HIGH) + pm_zone_reserve(zone, rq->highest) +
 			atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed);
 
 	return free > keep && n <= (free - keep) >> rq->order ? n : 1;
@@ -356,8 +356,13 @@ static __attribute__((noinline)) enum pm_status free_slow(struct pm_machine *m, 
 	}
 	pcp = &m->cpu[cpu].pcp[zone->index];
 	pm_lock(&pcp->lock);
-	pm_pcp_put(m, zone, pcp, pm_pfn(pfn), order, type);
+	/* The pageblock may have been isolated since, and the lists drained. */
+	type = queue_type(m, pm_pfn(pfn), order);
+	if (PM_LIKELY(type != PM_NR_PCP_TYPES))
+		pm_pcp_put(m, zone, pcp, pm_pfn(pfn), order, type);
 	pm_unlock(&pcp->lock);
+	if (PM_UNLIKELY(type == PM_NR_PCP_TYPES))
+		free_to_buddy(m, zone, pm_pfn(pfn), order);
 	return PM_OK;
 }
 
@@ -465,7 +470,8 @@ enum pm_status pm_free_bulk(struct pm_machine *m, uint32_t cpu, uint32_t order, 
 	return status;
 }
 
-enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype)
+/// pm_take(), or the same for frames of isolated pageblocks.
+static enum pm_status take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype, bool isolated)
 {
 	struct pm_zone *zone = pm_zone_of(m, pfn);
 	bool taken;
@@ -479,13 +485,24 @@ enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint3
 	if (pm_in_ranges(m->reserved, m->nr_reserved, pfn))
 		return PM_ERR_RESERVED;
 	pm_lock(&zone->lock);
-	taken = pm_buddy_take_exact(m, zone, pm_pfn(pfn), order);
+	/* What is isolated belongs to whoever isolated it. */
+	taken = isolated == (pm_pageblock_type(pm_pageblock_of(m, pm_pfn(pfn))) == PM_MT_ISOLATE) && pm_buddy_take_exact(m, zone, pm_pfn(pfn), order);
 	if (taken) {
 		pm_frame_set_word(pm_frame_of(m, pm_pfn(pfn)), pm_word(PM_FRAME_USED, migratetype, order));
 		zone->nr_alloc++;
 	}
 	pm_unlock(&zone->lock);
 	return taken ? PM_OK : PM_ERR_BUSY;
+}
+
+enum pm_status pm_take(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype)
+{
+	return take(m, pfn, order, migratetype, false);
+}
+
+enum pm_status pm_take_isolated(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype)
+{
+	return take(m, pfn, order, migratetype, true);
 }
 
 enum pm_status pm_split(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t new_order)

@@ -47,4 +47,7 @@ unsigned int pm_buddy_list_type(const struct pm_machine *m, const struct pm_zone
 /// first, as when a larger block is split. False, and nothing done, if it is not all free.
 bool pm_buddy_take_exact(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order) PM_REQUIRES(zone->lock);
 
+/// pm_take() of frames of an isolated pageblock, for whoever isolated it.
+enum pm_status pm_take_isolated(struct pm_machine *m, uint64_t pfn, uint32_t order, uint32_t migratetype);
+
 #endif

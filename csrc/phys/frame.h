@@ -46,7 +46,8 @@ struct pm_pageblock {
 	uint8_t zone;		      ///< (C) index of the zone; PM_NO_ZONE for a pageblock outside every zone
 	uint8_t free_list;	      ///< (Z) migrate type of the list that the block of `free_order` is on
 	_Atomic uint8_t queue;	      ///< (Z) for writing, read without: what `type` and `isolated` say to a free, see pm_pageblock_queue()
-	uint8_t pad[2];
+	_Atomic uint8_t offline;      ///< (Z) for writing, read without: 1 while its frames are not the zone's; `isolated` is 1 then too
+	uint8_t pad[1];
 };
 
 enum { PM_NO_ZONE = 0xff };
@@ -131,6 +132,12 @@ static inline void pm_pageblock_write_type(struct pm_pageblock *block, unsigned 
 {
 	atomic_store_explicit(&block->type, (uint8_t)migratetype, memory_order_relaxed);
 	pm_pageblock_write_queue(block);
+}
+
+/// Have its frames left the zone? Relaxed: as pm_pageblock_type().
+static inline bool pm_pageblock_offline(const struct pm_pageblock *block)
+{
+	return atomic_load_explicit(&block->offline, memory_order_relaxed) != 0;
 }
 
 /// As pm_pageblock_write_type(), for the isolate bit.

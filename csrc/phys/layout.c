@@ -216,7 +216,8 @@ static void place_frames(struct pm_machine *m, struct pm_zone *zone, enum pm_sta
 	uint64_t at = zone->start;
 
 	while (pm_next_usable(m, &at, zone->end, &run)) {
-		zone->managed += run.end - run.start;
+		/* Relaxed: nobody else knows the machine. */
+		atomic_fetch_add_explicit(&zone->managed, run.end - run.start, memory_order_relaxed);
 		if (how == PM_START_FREE)
 			free_run(m, zone, run);
 		else
@@ -235,7 +236,7 @@ static void build_zonelists(struct pm_machine *m)
 
 		for (k = kind; k >= 0; k--)
 			for (z = 0; z < m->nr_zones; z++)
-				if (m->zone[z].kind == (uint32_t)k && m->zone[z].managed)
+				if (m->zone[z].kind == (uint32_t)k && pm_zone_managed(&m->zone[z]))
 					*at++ = (int8_t)z;
 		*at = -1;
 	}
@@ -304,6 +305,7 @@ enum pm_status pm_machine_create(const struct pm_layout *layout, struct pm_machi
 		return PM_ERR_NOMEM;
 	memset(m, 0, sizeof(*m));
 	m->settings = layout->settings;
+	pm_lock_init(&m->resize, PM_RANK_OBJECTS);
 	m->nr_cpus = layout->nr_cpus;
 	m->nr_zones = (uint32_t)layout->nr_zones;
 	for (z = 0; z < m->nr_zones; z++)

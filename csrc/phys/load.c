@@ -130,7 +130,7 @@ enum pm_status pm_load_pageblock_types(struct pm_machine *m, uint64_t first, siz
 
 		if (types[i] >= PM_MT_ISOLATE)
 			return PM_ERR_INVAL;
-		if (block->zone != PM_NO_ZONE && m->zone[block->zone].nr_unplaced != m->zone[block->zone].managed)
+		if (block->zone != PM_NO_ZONE && m->zone[block->zone].nr_unplaced != pm_zone_managed(&m->zone[block->zone]))
 			return PM_ERR_BUSY;
 	}
 	for (i = 0; i < n; i++) {

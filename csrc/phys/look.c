@@ -28,6 +28,11 @@ const void *pm_pageblock_table(const struct pm_machine *m)
 	return m->tables.pageblocks;
 }
 
+const void *pm_page_table(const struct pm_machine *m)
+{
+	return m->pages;
+}
+
 static uint64_t count_pcp(struct pm_machine *m, uint32_t zone)
 {
 	uint64_t sum = 0;
@@ -46,6 +51,7 @@ static uint64_t count_pcp(struct pm_machine *m, uint32_t zone)
 enum pm_status pm_zone_info(struct pm_machine *m, uint32_t index, struct pm_zone_info *ret)
 {
 	struct pm_zone *zone;
+	unsigned int i;
 
 	if (index >= m->nr_zones)
 		return PM_ERR_INVAL;
@@ -54,16 +60,18 @@ enum pm_status pm_zone_info(struct pm_machine *m, uint32_t index, struct pm_zone
 		.kind = zone->kind,
 		.start_pfn = zone->start,
 		.spanned = zone->end - zone->start,
-		.present = zone->present,
-		.managed = zone->managed,
+		.present = atomic_load_explicit(&zone->present, memory_order_relaxed),
+		.managed = pm_zone_managed(zone),
 		.nr_pcp = count_pcp(m, index),
 		.nr_unplaced = zone->nr_unplaced,
 		.below_high = atomic_load_explicit(&zone->below_high, memory_order_relaxed), /* relaxed: hints */
 		.reclaim_active = atomic_load_explicit(&zone->reclaim_active, memory_order_relaxed),
 	};
-	memcpy(ret->wmark, zone->wmark, sizeof(ret->wmark));
-	memcpy(ret->lowmem_reserve, zone->lowmem_reserve, sizeof(ret->lowmem_reserve));
 	pm_lock(&zone->lock);
+	for (i = 0; i < PM_NR_WMARK; i++)
+		ret->wmark[i] = pm_zone_wmark(zone, i);
+	for (i = 0; i < PM_MAX_ZONES; i++)
+		ret->lowmem_reserve[i] = pm_zone_reserve(zone, i);
 	ret->nr_free = atomic_load_explicit(&zone->nr_free, memory_order_relaxed);
 	ret->nr_free_highatomic = atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed);
 	ret->watermark_boost = atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed);
@@ -169,6 +177,9 @@ enum pm_status pm_frame_info(struct pm_machine *m, uint64_t pfn, struct pm_frame
 		return PM_OK;
 	ret->zone = zone->index;
 	ret->pageblock_type = pm_pageblock_type(pm_pageblock_of(m, pm_pfn(pfn)));
+	ret->state = PM_STATE_OFFLINE;
+	if (pm_pageblock_offline(pm_pageblock_of(m, pm_pfn(pfn))))
+		return PM_OK;
 	ret->state = PM_STATE_RESERVED;
 	if (pm_in_ranges(m->reserved, m->nr_reserved, pfn))
 		return PM_OK;
@@ -212,6 +223,8 @@ static struct seen_block block_at(const struct pm_machine *m, uint64_t pfn)
 
 	if (pm_pfn_aligned(pm_pfn(pfn), PM_PAGEBLOCK_ORDER) && block->free_order)
 		return (struct seen_block){ pfn, block->free_order, PM_STATE_FREE, block->free_list };
+	if (pm_pageblock_offline(block))
+		return (struct seen_block){ pfn, 0, PM_STATE_OFFLINE, 0 };
 	word = pm_frame_word(&m->tables.frames[pfn]);
 	if (pm_word_kind(word) == PM_FRAME_NONE)
 		return (struct seen_block){ pfn, 0, PM_STATE_UNPLACED, 0 };
@@ -299,6 +312,9 @@ static void visit_occupant(const struct seen_block *block, void *arg)
 	uint64_t pfn = block->head, end = block->head + ((uint64_t)1 << block->order);
 	unsigned int what = PM_OCC_UNPLACED;
 
+	/* Not there: counted with what is absent. */
+	if (block->state == PM_STATE_OFFLINE)
+		return;
 	if (block->state == PM_STATE_FREE)
 		what = block->order < PM_PAGEBLOCK_ORDER ? PM_OCC_FREE_SMALL : PM_OCC_FREE_LARGE;
 	else if (block->state == PM_STATE_PCP)

@@ -32,10 +32,11 @@ struct pm_zone {
 	_Atomic uint32_t reclaim_active;     ///< (A) a hint, set from outside
 	_Atomic uint64_t watermark_boost;    ///< (A) written under the zone lock, read without it
 
-	uint64_t present; ///< (C)
-	uint64_t managed; ///< (C)
-	uint64_t wmark[PM_NR_WMARK];		///< (C)
-	uint64_t lowmem_reserve[PM_MAX_ZONES]; ///< (C) by highest usable zone kind
+	/* Change when memory goes offline or comes back: written under the zone lock, read without it. */
+	_Atomic uint64_t present; ///< (A)
+	_Atomic uint64_t managed; ///< (A)
+	_Atomic uint64_t wmark[PM_NR_WMARK]; ///< (A)
+	_Atomic uint64_t lowmem_reserve[PM_MAX_ZONES]; ///< (A) by highest usable zone kind
 
 	/// (A) written under the zone lock, read without it by the watermark checks, which may be late by one refill or drain.
 	_Alignas(PM_CFG_CACHE_LINE) _Atomic uint64_t nr_free;
@@ -62,7 +63,7 @@ struct pm_pcp {
 	int32_t count;	      ///< (L) frames on all lists
 	int32_t high;	      ///< (L) when to drain
 	int32_t free_count;   ///< (L) frames freed in a row
-	int32_t free_most;    ///< (C) where `free_count` stops
+	int32_t free_most;    ///< (L) where `free_count` stops
 	union {
 		struct {
 			uint8_t alloc_factor; ///< (L) doublings of the next refill
@@ -73,9 +74,9 @@ struct pm_pcp {
 	uint64_t nr_alloc;    ///< (L) blocks
 	uint64_t nr_free;     ///< (L) blocks
 	struct pm_chain list[PM_NR_PCP_LISTS]; ///< (L)
-	int32_t batch;	      ///< (C)
-	int32_t high_min;     ///< (C)
-	int32_t high_max;     ///< (C)
+	int32_t batch;	      ///< (L) this and the next two change with the zone's size
+	int32_t high_min;     ///< (L)
+	int32_t high_max;     ///< (L)
 	/// (A) failed requests that would have tried this zone first, by the two reasons that depend on the machine's state.
 	_Atomic uint64_t fail_watermark;
 	_Atomic uint64_t fail_no_block;
@@ -111,6 +112,8 @@ struct pm_machine {
 	int8_t zonelist[PM_MAX_ZONES][PM_MAX_ZONES + 1];
 	struct pm_settings settings;	 ///< (C)
 	struct pm_zone zone[PM_MAX_ZONES];
+	/// Rank OBJECTS. Held while marks and sizes are worked out anew, which looks at all zones.
+	struct pm_lock resize;
 	struct pm_cpu *cpu; ///< [nr_cpus]
 	struct pm_range *holes; ///< (C) [nr_holes] in order
 	size_t nr_holes;
@@ -161,6 +164,22 @@ static inline struct pm_zone *pm_zone_of(struct pm_machine *m, uint64_t pfn)
 	if (PM_UNLIKELY(index == PM_NO_ZONE || pfn < m->zone[index].start || pfn >= m->zone[index].end))
 		return NULL;
 	return &m->zone[index];
+}
+
+/// Relaxed, as the three below: who decides by them may be late by one change of the zone's size.
+static inline uint64_t pm_zone_managed(const struct pm_zone *zone)
+{
+	return atomic_load_explicit(&zone->managed, memory_order_relaxed);
+}
+
+static inline uint64_t pm_zone_wmark(const struct pm_zone *zone, unsigned int which)
+{
+	return atomic_load_explicit(&zone->wmark[which], memory_order_relaxed);
+}
+
+static inline uint64_t pm_zone_reserve(const struct pm_zone *zone, unsigned int highest)
+{
+	return atomic_load_explicit(&zone->lowmem_reserve[highest], memory_order_relaxed);
 }
 
 /// Is `pfn` in one of the ranges? Binary search; slow paths only.

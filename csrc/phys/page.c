@@ -2,8 +2,10 @@
 
 bool pm_page_try_get(struct pm_page *page)
 {
-	uint64_t counts = pm_page_counts(page);
+	uint64_t counts;
 
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	counts = atomic_load_explicit(&page->counts, memory_order_relaxed);
 	while (pm_counts_refs(counts) != 0)
 		/* Acquire: partner of the release in pm_page_unfreeze(). */
 		if (atomic_compare_exchange_weak_explicit(&page->counts, &counts, counts + PM_ONE_REF, memory_order_acquire, memory_order_relaxed))
@@ -13,8 +15,10 @@ bool pm_page_try_get(struct pm_page *page)
 
 bool pm_page_freeze(struct pm_page *page, uint32_t refs)
 {
-	uint64_t counts = pm_page_counts(page);
+	uint64_t counts;
 
+	pm_yield(PM_AT_COUNTS_SET, &page->counts);
+	counts = atomic_load_explicit(&page->counts, memory_order_relaxed);
 	while (pm_counts_refs(counts) == refs)
 		/* Sequentially consistent: who takes a reference and who freezes must not both succeed. */
 		if (atomic_compare_exchange_weak(&page->counts, &counts, counts - refs))
@@ -60,7 +64,7 @@ void pm_page_own(struct pm_machine *m, struct pm_pfn pfn)
 	note_owner(pfn, pm_word_order(word), true);
 }
 
-static void disown(struct pm_machine *m, struct pm_pfn pfn)
+void pm_page_unown(struct pm_machine *m, struct pm_pfn pfn)
 {
 	struct pm_frame *frame = pm_frame_of(m, pfn);
 	struct pm_page *page = pm_page_of(m, pfn);
@@ -78,7 +82,7 @@ void pm_page_disown(struct pm_machine *m, uint32_t cpu, struct pm_pfn pfn)
 	unsigned int order = pm_page_order(m, pfn);
 	enum pm_status status;
 
-	disown(m, pfn);
+	pm_page_unown(m, pfn);
 	status = pm_free(m, cpu, pfn.v, order);
 	PM_ASSERT(status == PM_OK);
 }
@@ -89,7 +93,7 @@ void pm_page_disown_bulk(struct pm_machine *m, uint32_t cpu, size_t n, uint64_t 
 	size_t i, done;
 
 	for (i = 0; i < n; i++)
-		disown(m, pm_pfn(pfns[i]));
+		pm_page_unown(m, pm_pfn(pfns[i]));
 	status = pm_free_bulk(m, cpu, 0, n, pfns, &done);
 	PM_ASSERT(status == PM_OK && done == n);
 }

@@ -177,6 +177,9 @@ static inline unsigned int pm_page_order(const struct pm_machine *m, struct pm_p
 /// pm_free() by a caller.
 void pm_page_own(struct pm_machine *m, struct pm_pfn pfn);
 
+/// An owned block without references, flags or links is one that pm_alloc() has given, again.
+void pm_page_unown(struct pm_machine *m, struct pm_pfn pfn);
+
 /// Gives an owned block without references, flags or links back to the allocator.
 void pm_page_disown(struct pm_machine *m, uint32_t cpu, struct pm_pfn pfn);
 /// The same for n blocks of order 0. The array is used up.

@@ -71,9 +71,7 @@ void pm_pageblock_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn
 	}
 }
 
-/// A free block larger than a pageblock would tie its pageblocks together: takes the pageblock of `pfn` out of it, so that it can be on the
-/// list of its own type. The rest goes back in halves.
-static void split_large(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn) PM_REQUIRES(zone->lock)
+void pm_pageblock_split_large(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn)
 {
 	unsigned int order, migratetype;
 	struct pm_pfn head = pm_buddy_find(m, zone, pfn, &order);
@@ -110,7 +108,7 @@ static enum pm_status whole_pageblock(struct pm_machine *m, uint64_t pfn, struct
 	struct pm_zone *zone = pm_zone_of(m, pfn);
 	uint64_t start = pfn & ~(uint64_t)(PM_PAGEBLOCK_NR_PAGES - 1);
 
-	if (!zone || pm_in_ranges(m->holes, m->nr_holes, pfn))
+	if (!zone || pm_in_ranges(m->holes, m->nr_holes, pfn) || pm_pageblock_offline(pm_pageblock_of(m, pm_pfn(pfn))))
 		return PM_ERR_RANGE;
 	if (start < zone->start || start + PM_PAGEBLOCK_NR_PAGES > zone->end)
 		return PM_ERR_INVAL;
@@ -118,28 +116,34 @@ static enum pm_status whole_pageblock(struct pm_machine *m, uint64_t pfn, struct
 	return PM_OK;
 }
 
+bool pm_pageblock_isolate(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, bool isolated)
+{
+	struct pm_pageblock *block = pm_pageblock_of(m, pfn);
+	struct pm_pfn buddy = pm_pfn_buddy(pageblock_start(pfn), PM_PAGEBLOCK_ORDER);
+
+	if ((block->isolated != 0) == isolated || pm_pageblock_offline(block))
+		return false;
+	pm_pageblock_split_large(m, zone, pfn);
+	pm_pageblock_write_isolated(block, isolated);
+	pm_pageblock_move_free(m, zone, pfn, pm_pageblock_type(block));
+	remerge(m, zone, pfn);
+	/* The other half of a split block may have a buddy again as well. */
+	remerge(m, zone, buddy);
+	return true;
+}
+
 enum pm_status pm_set_isolated(struct pm_machine *m, uint64_t pfn, bool isolated)
 {
 	struct pm_zone *zone;
-	struct pm_pageblock *block;
 	enum pm_status status = whole_pageblock(m, pfn, &zone);
+	bool changed;
 
 	if (status)
 		return status;
-	block = pm_pageblock_of(m, pm_pfn(pfn));
 	pm_lock(&zone->lock);
-	if ((block->isolated != 0) == isolated) {
-		pm_unlock(&zone->lock);
-		return PM_ERR_BUSY;
-	}
-	split_large(m, zone, pm_pfn(pfn));
-	pm_pageblock_write_isolated(block, isolated);
-	pm_pageblock_move_free(m, zone, pm_pfn(pfn), pm_pageblock_type(block));
-	remerge(m, zone, pm_pfn(pfn));
-	/* The other half of a split block may have a buddy again as well. */
-	remerge(m, zone, pm_pfn_buddy(pageblock_start(pm_pfn(pfn)), PM_PAGEBLOCK_ORDER));
+	changed = pm_pageblock_isolate(m, zone, pm_pfn(pfn), isolated);
 	pm_unlock(&zone->lock);
-	return PM_OK;
+	return changed ? PM_OK : PM_ERR_BUSY;
 }
 
 enum pm_status pm_set_pageblock_type(struct pm_machine *m, uint64_t pfn, uint32_t migratetype)
@@ -157,7 +161,7 @@ enum pm_status pm_set_pageblock_type(struct pm_machine *m, uint64_t pfn, uint32_
 	if (migratetype == PM_MT_HIGHATOMIC)
 		zone->nr_reserved_highatomic += PM_PAGEBLOCK_NR_PAGES;
 	if (!block->isolated)
-		split_large(m, zone, pm_pfn(pfn));
+		pm_pageblock_split_large(m, zone, pm_pfn(pfn));
 	pm_pageblock_write_type(block, migratetype);
 	if (!block->isolated) {
 		pm_pageblock_move_free(m, zone, pm_pfn(pfn), migratetype);
@@ -185,7 +189,7 @@ static void reserve_pageblock(struct pm_machine *m, struct pm_zone *zone, struct
 
 void pm_highatomic_reserve(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order)
 {
-	uint64_t most = zone->managed / 100;
+	uint64_t most = pm_zone_managed(zone) / 100;
 	uint32_t i;
 
 	if (most < PM_PAGEBLOCK_NR_PAGES)

@@ -19,6 +19,14 @@ bool pm_pageblock_count(struct pm_machine *m, const struct pm_zone *zone, struct
 /// Moves the free blocks inside one pageblock to the tails of the lists of another type; does not retype the pageblock.
 void pm_pageblock_move_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int migratetype) PM_REQUIRES(zone->lock);
 
+/// A free block larger than a pageblock would tie its pageblocks together: takes the pageblock of `pfn` out of it, so that it can be on the
+/// list of its own type. The rest goes back in halves.
+void pm_pageblock_split_large(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn) PM_REQUIRES(zone->lock);
+
+/// Isolates a pageblock, or undoes it; also one that the zone's edge cuts. False, and nothing done, if it is so already, or offline. What CPUs' lists
+/// hold of it stays there until they are drained; after that nothing comes to them any more.
+bool pm_pageblock_isolate(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, bool isolated) PM_REQUIRES(zone->lock);
+
 /// Gives a block back to the free lists under the types of its pageblocks as they are now. A block larger than a pageblock goes back a
 /// pageblock at a time, since its halves may have got different types while it was used.
 void pm_pageblock_free(struct pm_machine *m, struct pm_zone *zone, struct pm_pfn pfn, unsigned int order) PM_REQUIRES(zone->lock);

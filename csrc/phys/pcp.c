@@ -21,7 +21,7 @@ static int32_t min32(int32_t a, int32_t b)
 
 static int64_t zone_batch(const struct pm_zone *zone)
 {
-	int64_t batch = (int64_t)(zone->managed >> 12), pow2 = 1;
+	int64_t batch = (int64_t)(pm_zone_managed(zone) >> 12), pow2 = 1;
 
 	if (batch > PM_CFG_PCP_BATCH_BYTES / PM_PAGE_SIZE)
 		batch = PM_CFG_PCP_BATCH_BYTES / PM_PAGE_SIZE;
@@ -33,33 +33,53 @@ static int64_t zone_batch(const struct pm_zone *zone)
 	return pow2 - 1;
 }
 
+/// Sizes of a CPU's lists of a zone, from the zone's size and marks.
+static void set_sizes(const struct pm_machine *m, const struct pm_zone *zone, struct pm_pcp *pcp) PM_REQUIRES(pcp->lock)
+{
+	int64_t batch = m->settings.pcp_batch >= 0 ? m->settings.pcp_batch : zone_batch(zone);
+	int64_t high_min = m->settings.pcp_high_min, high_max = m->settings.pcp_high_max;
+
+	if (high_min < 0)
+		high_min = clamp32((int64_t)(pm_zone_wmark(zone, PM_WMARK_LOW) / m->nr_cpus), 4 * batch, INT32_MAX / 2);
+	if (high_max < 0)
+		high_max = clamp32((int64_t)(pm_zone_managed(zone) / 8 / m->nr_cpus), 4 * batch, INT32_MAX / 2);
+	if (high_max < high_min)
+		high_max = high_min;
+	pcp->batch = (int32_t)batch;
+	pcp->free_most = (int32_t)batch << PM_PCP_SCALE_MAX;
+	pcp->high_min = (int32_t)high_min;
+	pcp->high_max = (int32_t)high_max;
+}
+
+void pm_pcp_resize(struct pm_machine *m)
+{
+	uint32_t z, c;
+
+	for (z = 0; z < m->nr_zones; z++) {
+		for (c = 0; c < m->nr_cpus; c++) {
+			struct pm_pcp *pcp = &m->cpu[c].pcp[z];
+
+			pm_lock(&pcp->lock);
+			set_sizes(m, &m->zone[z], pcp);
+			pm_unlock(&pcp->lock);
+		}
+	}
+}
+
 void pm_pcp_setup(struct pm_machine *m)
 {
 	uint32_t z, c, i;
 
 	for (z = 0; z < m->nr_zones; z++) {
-		const struct pm_zone *zone = &m->zone[z];
-		int64_t batch = m->settings.pcp_batch >= 0 ? m->settings.pcp_batch : zone_batch(zone);
-		int64_t high_min = m->settings.pcp_high_min, high_max = m->settings.pcp_high_max;
-
-		if (high_min < 0)
-			high_min = clamp32((int64_t)(zone->wmark[PM_WMARK_LOW] / m->nr_cpus), 4 * batch, INT32_MAX / 2);
-		if (high_max < 0)
-			high_max = clamp32((int64_t)(zone->managed / 8 / m->nr_cpus), 4 * batch, INT32_MAX / 2);
-		if (high_max < high_min)
-			high_max = high_min;
 		for (c = 0; c < m->nr_cpus; c++) {
 			struct pm_pcp *pcp = &m->cpu[c].pcp[z];
 
 			pm_lock_init(&pcp->lock, PM_RANK_PCP);
-			pcp->batch = (int32_t)batch;
-			pcp->free_most = (int32_t)batch << PM_PCP_SCALE_MAX;
-			pcp->high_min = (int32_t)high_min;
-			pcp->high_max = (int32_t)high_max;
 			for (i = 0; i < PM_NR_PCP_LISTS; i++)
 				pm_chain_init(&pcp->list[i]);
 		}
 	}
+	pm_pcp_resize(m);
 }
 
 /// Blocks to fetch at once. Grows while a CPU only allocates: each refill that fits doubles the next.
@@ -331,20 +351,23 @@ enum pm_status pm_decay_pcp(struct pm_machine *m, uint32_t cpu)
 	return PM_OK;
 }
 
+void pm_pcp_drain_zone(struct pm_machine *m, struct pm_zone *zone, uint32_t cpu)
+{
+	struct pm_pcp *pcp = &m->cpu[cpu].pcp[zone->index];
+
+	pm_lock(&pcp->lock);
+	pm_pcp_drain(m, zone, pcp, pcp->count, 0);
+	pm_unlock(&pcp->lock);
+}
+
 enum pm_status pm_drain(struct pm_machine *m, uint32_t cpu)
 {
 	uint32_t c, z;
 
 	if (cpu >= m->nr_cpus && cpu != PM_ALL_CPUS)
 		return PM_ERR_INVAL;
-	for (c = cpu == PM_ALL_CPUS ? 0 : cpu; c < (cpu == PM_ALL_CPUS ? m->nr_cpus : cpu + 1); c++) {
-		for (z = 0; z < m->nr_zones; z++) {
-			struct pm_pcp *pcp = &m->cpu[c].pcp[z];
-
-			pm_lock(&pcp->lock);
-			pm_pcp_drain(m, &m->zone[z], pcp, pcp->count, 0);
-			pm_unlock(&pcp->lock);
-		}
-	}
+	for (c = cpu == PM_ALL_CPUS ? 0 : cpu; c < (cpu == PM_ALL_CPUS ? m->nr_cpus : cpu + 1); c++)
+		for (z = 0; z < m->nr_zones; z++)
+			pm_pcp_drain_zone(m, &m->zone[z], c);
 	return PM_OK;
 }

@@ -31,8 +31,11 @@ static inline unsigned int pm_pcp_index_type(unsigned int index)
 	return index == PM_NR_LOW_PCP_LISTS ? PM_MT_UNMOVABLE : PM_MT_MOVABLE;
 }
 
-/// Sizes of a zone's lists, from its size and marks. Before anyone uses the machine.
+/// Makes all lists, with sizes from their zones' sizes and marks. Before anyone uses the machine.
 void pm_pcp_setup(struct pm_machine *m);
+
+/// Works the sizes out anew: the zones' sizes have changed. With the machine's lock `resize`.
+void pm_pcp_resize(struct pm_machine *m);
 
 /// Refills an empty list from the zone. Takes the zone lock. False if the zone gave nothing.
 bool pm_pcp_refill(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
@@ -89,6 +92,9 @@ static inline void pm_pcp_put(struct pm_machine *m, struct pm_zone *zone, struct
 
 /// What a decay (pm_decay_pcp()) would leave of `high`; it drains what the lists hold beyond that.
 int32_t pm_pcp_decayed_high(const struct pm_pcp *pcp) PM_REQUIRES(pcp->lock);
+
+/// Moves all blocks of one CPU and zone to the free lists.
+void pm_pcp_drain_zone(struct pm_machine *m, struct pm_zone *zone, uint32_t cpu);
 
 /// Moves about `count` frames to the free lists, list `index` first. Takes the zone lock.
 void pm_pcp_drain(struct pm_machine *m, struct pm_zone *zone, struct pm_pcp *pcp, int32_t count, unsigned int index) PM_REQUIRES(pcp->lock);

@@ -67,7 +67,8 @@ PM_QUICK bool pm_quick_free(const struct pm_machine *m, uint32_t cpu, uint64_t p
 	list = pm_opaque(&pcp->list[pm_pcp_index(order, type)]);
 	if (PM_UNLIKELY(!pm_trylock(&pcp->lock)))
 		return false;
-	if (PM_UNLIKELY(!pm_pcp_has_room(pcp, order)) || PM_UNLIKELY(!pm_frame_begin_free(frame, word))) {
+	/* The type once more: a pageblock that was isolated, and the lists drained, gets nothing to them any more. */
+	if (PM_UNLIKELY(!pm_pcp_has_room(pcp, order)) || PM_UNLIKELY(pm_pageblock_queue(block) != type) || PM_UNLIKELY(!pm_frame_begin_free(frame, word))) {
 		pm_unlock(&pcp->lock);
 		return false;
 	}

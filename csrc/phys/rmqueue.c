@@ -22,8 +22,7 @@ static int fallback_type(const struct pm_zone *zone, unsigned int order, unsigne
 	return -1;
 }
 
-/// May a request retype memory when it found a block of this order? Small movable requests may not: they can be moved away later.
-static bool may_claim(unsigned int order, unsigned int migratetype)
+bool pm_rmqueue_may_claim(unsigned int order, unsigned int migratetype)
 {
 	return order >= PM_PAGEBLOCK_ORDER / 2 || migratetype != PM_MT_MOVABLE;
 }
@@ -76,7 +75,7 @@ static struct pm_pfn rmqueue_claim(struct pm_machine *m, struct pm_zone *zone, u
 		int from;
 		struct pm_pfn pfn;
 
-		if (!may_claim((unsigned int)o, migratetype))
+		if (!pm_rmqueue_may_claim((unsigned int)o, migratetype))
 			break;
 		from = fallback_type(zone, (unsigned int)o, migratetype);
 		if (from < 0)
@@ -139,7 +138,7 @@ static struct pm_pfn peek_claim(struct pm_machine *m, struct pm_zone *zone, unsi
 {
 	int lowest = (int)lowest_claim_order(order, alloc_flags), o;
 
-	for (o = PM_MAX_ORDER; o >= lowest && may_claim((unsigned int)o, migratetype); o--) {
+	for (o = PM_MAX_ORDER; o >= lowest && pm_rmqueue_may_claim((unsigned int)o, migratetype); o--) {
 		int from = fallback_type(zone, (unsigned int)o, migratetype);
 		struct pm_pfn pfn, start;
 		unsigned int best = PM_NR_ORDERS;

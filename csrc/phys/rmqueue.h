@@ -11,6 +11,9 @@ enum pm_rung { PM_RUNG_OWN, PM_RUNG_CLAIM, PM_RUNG_STEAL };
 struct pm_pfn pm_rmqueue(struct pm_machine *m, struct pm_zone *zone, unsigned int order, unsigned int migratetype, uint32_t alloc_flags, enum pm_rung *rung)
 	PM_REQUIRES(zone->lock);
 
+/// May a request retype memory when it found a block of this order? Small movable requests may not: they can be moved away later.
+bool pm_rmqueue_may_claim(unsigned int order, unsigned int migratetype);
+
 /// Which frame would pm_rmqueue() give, without taking it? Nil if none. The claim's test of the pageblock is made, nothing is moved.
 struct pm_pfn pm_rmqueue_peek(struct pm_machine *m, struct pm_zone *zone, unsigned int order, unsigned int migratetype, uint32_t alloc_flags)
 	PM_REQUIRES(zone->lock);

@@ -53,6 +53,8 @@ static bool claim(struct audit *a, const struct pm_zone *zone, uint64_t pfn, uns
 		return wrong(a, "frame %" PRIu64 ": a block of order %u at %s is unaligned or outside its zone", pfn, order, place);
 	if (!pm_next_usable(a->m, &at, end, &run) || run.start != pfn || run.end != end)
 		return wrong(a, "frame %" PRIu64 ": a block of order %u at %s covers a hole or a reserved frame", pfn, order, place);
+	if (pm_pageblock_offline(pm_pageblock_of(a->m, pm_pfn(pfn))))
+		return wrong(a, "frame %" PRIu64 ": a block of order %u at %s is offline", pfn, order, place);
 	for (i = pfn; i < end; i++) {
 		if (a->seen[i / 64] >> (i % 64) & 1)
 			return wrong(a, "frame %" PRIu64 " is in two places: the second is %s", i, place);
@@ -189,6 +191,10 @@ static bool walk_frames(struct audit *a, struct pm_zone *zone)
 			}
 			if (a->seen[pfn / 64] >> (pfn % 64) & 1)
 				continue;
+			if (pm_pageblock_offline(pm_pageblock_of(a->m, pm_pfn(pfn)))) {
+				pfn |= PM_PAGEBLOCK_NR_PAGES - 1;
+				continue;
+			}
 			word = pm_frame_word(pm_frame_of(a->m, pm_pfn(pfn)));
 			if (pm_word_kind(word) == PM_FRAME_NONE) {
 				unplaced++;
@@ -217,11 +223,13 @@ static bool check_counts(struct audit *a, struct pm_zone *zone) PM_NO_TSA
 			     zone->nr_isolated, a->nr[NR_FREE], a->nr[NR_ISOLATED]);
 	if (atomic_load_explicit(&zone->nr_free_highatomic, memory_order_relaxed) != a->nr[NR_HIGHATOMIC])
 		return wrong(a, "zone %" PRIu32 ": the count of free HIGHATOMIC frames is off", zone->index);
-	if (all != zone->managed)
-		return wrong(a, "zone %" PRIu32 ": %" PRIu64 " frames found, %" PRIu64 " managed", zone->index, all, zone->managed);
+	if (all != pm_zone_managed(zone))
+		return wrong(a, "zone %" PRIu32 ": %" PRIu64 " frames found, %" PRIu64 " managed", zone->index, all, pm_zone_managed(zone));
 	for (b = zone->start >> PM_PAGEBLOCK_ORDER; b <= (zone->end - 1) >> PM_PAGEBLOCK_ORDER; b++) {
 		const struct pm_pageblock *block = &a->m->tables.pageblocks[b];
 
+		if (pm_pageblock_offline(block) && !block->isolated)
+			return wrong(a, "pageblock %" PRIu32 " is offline but not isolated", b);
 		if (block->type == PM_MT_HIGHATOMIC)
 			reserved += PM_PAGEBLOCK_NR_PAGES;
 		if (pm_pageblock_queue(block) != pm_pageblock_queue_of(pm_pageblock_type(block)))
@@ -239,9 +247,9 @@ static bool check_plenty(struct audit *a, const struct pm_zone *zone) PM_NO_TSA
 	uint32_t kind;
 
 	for (kind = 0; kind < PM_MAX_ZONES; kind++)
-		if (zone->plenty[kind] != mark + zone->lowmem_reserve[kind])
+		if (zone->plenty[kind] != mark + pm_zone_reserve(zone, kind))
 			return wrong(a, "zone %" PRIu32 ": %" PRIu64 " free frames are held to be plenty, the marks say %" PRIu64, zone->index, zone->plenty[kind],
-				     mark + zone->lowmem_reserve[kind]);
+				     mark + pm_zone_reserve(zone, kind));
 	return true;
 }
 

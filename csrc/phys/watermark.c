@@ -24,17 +24,24 @@ static uint64_t clamp(uint64_t v, uint64_t low, uint64_t high)
 	return v < low ? low : v > high ? high : v;
 }
 
+static void set_mark(_Atomic uint64_t *mark, uint64_t value)
+{
+	/* Relaxed: see pm_zone_wmark(). */
+	atomic_store_explicit(mark, value, memory_order_relaxed);
+}
+
 static void setup_zone(struct pm_zone *zone, uint64_t pages_min, uint64_t lowmem, uint32_t scale_factor)
 {
-	uint64_t share = lowmem ? (uint64_t)((unsigned __int128)pages_min * zone->managed / lowmem) : 0;
-	uint64_t gap = zone->managed * scale_factor / 10000;
+	uint64_t managed = pm_zone_managed(zone);
+	uint64_t share = lowmem ? (uint64_t)((unsigned __int128)pages_min * managed / lowmem) : 0;
+	uint64_t min = zone->kind == PM_ZONE_MOVABLE ? clamp(managed / 1024, 32, 128) : share;
+	uint64_t gap = managed * scale_factor / 10000;
+	unsigned int which;
 
 	if (gap < share / 4)
 		gap = share / 4;
-	zone->wmark[PM_WMARK_MIN] = zone->kind == PM_ZONE_MOVABLE ? clamp(zone->managed / 1024, 32, 128) : share;
-	zone->wmark[PM_WMARK_LOW] = zone->wmark[PM_WMARK_MIN] + gap;
-	zone->wmark[PM_WMARK_HIGH] = zone->wmark[PM_WMARK_MIN] + 2 * gap;
-	zone->wmark[PM_WMARK_PROMO] = zone->wmark[PM_WMARK_MIN] + 3 * gap;
+	for (which = PM_WMARK_MIN; which < PM_NR_WMARK; which++)
+		set_mark(&zone->wmark[which], min + which * gap);
 }
 
 /// Frames of zone i that a request for zone kind j must leave: what the zones above i up to j hold, divided by i's ratio.
@@ -47,8 +54,8 @@ static void setup_reserve(struct pm_machine *m, struct pm_zone *zone)
 	for (kind = zone->kind + 1; kind < PM_MAX_ZONES; kind++) {
 		for (i = 0; i < m->nr_zones; i++)
 			if (m->zone[i].kind == kind)
-				above += m->zone[i].managed;
-		zone->lowmem_reserve[kind] = ratio ? above / ratio : 0;
+				above += pm_zone_managed(&m->zone[i]);
+		set_mark(&zone->lowmem_reserve[kind], ratio ? above / ratio : 0);
 	}
 }
 
@@ -59,7 +66,7 @@ void pm_watermark_update(struct pm_zone *zone)
 	uint32_t kind;
 
 	for (kind = 0; kind < PM_MAX_ZONES; kind++)
-		atomic_store_explicit(&zone->plenty[kind], mark + zone->lowmem_reserve[kind], memory_order_relaxed);
+		atomic_store_explicit(&zone->plenty[kind], mark + pm_zone_reserve(zone, kind), memory_order_relaxed);
 }
 
 void pm_watermarks_setup(struct pm_machine *m)
@@ -69,23 +76,27 @@ void pm_watermarks_setup(struct pm_machine *m)
 
 	for (i = 0; i < m->nr_zones; i++)
 		if (m->zone[i].kind != PM_ZONE_MOVABLE)
-			lowmem += m->zone[i].managed;
+			lowmem += pm_zone_managed(&m->zone[i]);
 	if (m->settings.min_free_kbytes < 0)
 		kbytes = clamp(isqrt(16 * lowmem * (PM_PAGE_SIZE / 1024)), 128, 262144);
 	else
 		kbytes = (uint64_t)m->settings.min_free_kbytes;
 	pages_min = kbytes / (PM_PAGE_SIZE / 1024);
 	for (i = 0; i < m->nr_zones; i++) {
-		setup_zone(&m->zone[i], pages_min, lowmem, m->settings.watermark_scale_factor);
-		setup_reserve(m, &m->zone[i]);
-		pm_watermark_update(&m->zone[i]);
+		struct pm_zone *zone = &m->zone[i];
+
+		pm_lock(&zone->lock);
+		setup_zone(zone, pages_min, lowmem, m->settings.watermark_scale_factor);
+		setup_reserve(m, zone);
+		pm_watermark_update(zone);
+		pm_unlock(&zone->lock);
 	}
 }
 
 uint64_t pm_watermark(const struct pm_zone *zone, unsigned int which)
 {
 	/* Relaxed: the boost is a hint that may be late. */
-	return zone->wmark[which] + atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed);
+	return pm_zone_wmark(zone, which) + atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed);
 }
 
 /// Is there a non-empty list at or above the order that this request may take from? Reads counts that others may be changing: a hint.
@@ -118,7 +129,7 @@ bool pm_watermark_enough(const struct pm_zone *zone, unsigned int order, uint64_
 				min -= min / 4;
 		}
 	}
-	return free > min + (int64_t)zone->lowmem_reserve[highest];
+	return free > min + (int64_t)pm_zone_reserve(zone, highest);
 }
 
 bool pm_watermark_ok(const struct pm_zone *zone, unsigned int order, uint64_t mark, unsigned int highest, uint32_t alloc_flags)
@@ -132,9 +143,9 @@ void pm_watermark_boost(const struct pm_machine *m, struct pm_zone *zone)
 
 	if (!m->settings.watermark_boost_factor)
 		return;
-	if (4 * (uint64_t)PM_PAGEBLOCK_NR_PAGES > zone->managed || zone->wmark[PM_WMARK_HIGH] == 0)
+	if (4 * (uint64_t)PM_PAGEBLOCK_NR_PAGES > pm_zone_managed(zone) || pm_zone_wmark(zone, PM_WMARK_HIGH) == 0)
 		return;
-	most = zone->wmark[PM_WMARK_HIGH] * m->settings.watermark_boost_factor / 10000;
+	most = pm_zone_wmark(zone, PM_WMARK_HIGH) * m->settings.watermark_boost_factor / 10000;
 	if (most < PM_PAGEBLOCK_NR_PAGES)
 		most = PM_PAGEBLOCK_NR_PAGES;
 	boost = atomic_load_explicit(&zone->watermark_boost, memory_order_relaxed) + PM_PAGEBLOCK_NR_PAGES;

@@ -15,7 +15,7 @@ enum pm_alloc_flags {
 	PM_ALLOC_RESERVES = PM_ALLOC_MIN_RESERVE | PM_ALLOC_NON_BLOCK | PM_ALLOC_HIGHATOMIC
 };
 
-/// Computes min_free_kbytes (unless set), all marks and the low-memory reserves. Before anyone uses the machine.
+/// Computes min_free_kbytes (unless set), all marks and the low-memory reserves. Before anyone uses the machine, or with its lock `resize`.
 void pm_watermarks_setup(struct pm_machine *m);
 
 /// Is the amount of free memory enough for a request of `order` at `mark`, whether or not there is a block?

@@ -352,18 +352,49 @@ const char *pm_reconstruct_cause_text(uint32_t cause)
 /// Longer than any pause inside one hold of the zone lock, shorter than what lies between two.
 enum { HOLD_GAP_NS = 60000, HOLD_LOOK = 64 };
 
-/// Does event i continue what its CPU did under the zone lock just before?
-static bool continues_hold(const struct pm_events *ev, size_t i)
+/// The most frames that one hold of the lock moves: a full batch at its largest scale. A longer drain lets go in between, and who waits comes in.
+enum { HOLD_FRAMES_MAX = 63 << PM_PCP_SCALE_MAX };
+
+/// The event of the same CPU that event i continues under the zone lock; PM_NO_PFN32: none.
+static uint32_t continued(const struct pm_events *ev, size_t i)
 {
 	uint8_t kind = ev->kind[i];
 	size_t back;
 
 	if (kind != PM_EV_ZONE_LOCKED && kind != PM_EV_PCPU_DRAIN)
-		return false;
-	for (back = 1; back <= HOLD_LOOK && back <= i; back++)
-		if (ev->cpu[i - back] == ev->cpu[i])
-			return ev->kind[i - back] == kind && ev->tid[i - back] == ev->tid[i] && ev->time_ns[i] - ev->time_ns[i - back] < HOLD_GAP_NS;
-	return false;
+		return PM_NO_PFN32;
+	for (back = 1; back <= HOLD_LOOK && back <= i; back++) {
+		size_t before = i - back;
+
+		if (ev->cpu[before] != ev->cpu[i])
+			continue;
+		if (ev->kind[before] != kind || ev->tid[before] != ev->tid[i] || ev->time_ns[i] - ev->time_ns[before] >= HOLD_GAP_NS)
+			return PM_NO_PFN32;
+		return (uint32_t)before;
+	}
+	return PM_NO_PFN32;
+}
+
+static uint64_t frames_of(const struct pm_events *ev, size_t i)
+{
+	return ev->order[i] > 0 ? 1u << ev->order[i] : 1;
+}
+
+/// The end of what is under way under the zone lock at event i. A hold ends with the block that fills it.
+static size_t end_of_hold(const struct pm_events *ev, size_t i)
+{
+	uint64_t done = 0;
+	size_t at = i;
+	uint32_t before;
+
+	while (at < ev->n && (before = continued(ev, at)) != PM_NO_PFN32)
+		at = before;
+	for (; at < i; at++)
+		if (ev->cpu[at] == ev->cpu[i])
+			done = done + frames_of(ev, at) < HOLD_FRAMES_MAX ? done + frames_of(ev, at) : 0;
+	while (done && done < HOLD_FRAMES_MAX && i < ev->n && continued(ev, i) != PM_NO_PFN32)
+		done += frames_of(ev, i++);
+	return i;
 }
 
 size_t pm_events_seen(const struct pm_events *events, uint64_t t_ns, uint64_t delay_ns)
@@ -378,7 +409,5 @@ size_t pm_events_seen(const struct pm_events *events, uint64_t t_ns, uint64_t de
 		else
 			high = middle;
 	}
-	while (low < events->n && continues_hold(events, low))
-		low++;
-	return low;
+	return end_of_hold(events, low);
 }

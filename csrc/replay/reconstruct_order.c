@@ -8,6 +8,7 @@
 struct keyed {
 	struct pm_rc_op block;
 	uint32_t first; ///< PM_NO_PFN32: none
+	uint32_t found; ///< the fast isolation that took it, where no request reached it before; PM_NO_PFN32: none
 };
 
 /// The block of the start that holds a frame: blocks are in order of their frames. NULL: none.
@@ -34,6 +35,9 @@ static int by_first(const void *a, const void *b)
 
 	if (x->first != y->first)
 		return x->first < y->first ? -1 : 1;
+	/* The search goes from the end of a list: what it took first stood last. */
+	if (x->found != y->found)
+		return (x->found == PM_NO_PFN32) || (y->found != PM_NO_PFN32 && x->found > y->found) ? -1 : 1;
 	return x->block.pfn < y->block.pfn ? -1 : x->block.pfn > y->block.pfn;
 }
 
@@ -45,17 +49,20 @@ enum pm_status pm_rc_order_start(struct pm_plan *p)
 	if (!blocks)
 		return PM_ERR_NOMEM;
 	for (i = 0; i < p->nr_start; i++)
-		blocks[i] = (struct keyed){ p->start[i], PM_NO_PFN32 };
+		blocks[i] = (struct keyed){ p->start[i], PM_NO_PFN32, PM_NO_PFN32 };
 	for (i = 0; i < p->nr_ops; i++) {
 		uint8_t kind = p->ev->kind[p->ops[i].event];
 		struct keyed *block;
 
-		/* What compaction takes, it takes from the middle or the end. */
-		if (p->ops[i].kind != PM_RC_TAKE || (kind != PM_EV_ZONE_LOCKED && kind != PM_EV_EXTFRAG))
+		if (p->ops[i].kind != PM_RC_TAKE || (kind != PM_EV_ZONE_LOCKED && kind != PM_EV_EXTFRAG && kind != PM_EV_FAST_ISOLATE_FREE))
 			continue;
 		block = holder(blocks, p->nr_start, p->ops[i].pfn);
-		if (block && block->first == PM_NO_PFN32)
+		if (!block || block->first != PM_NO_PFN32 || block->found != PM_NO_PFN32)
+			continue;
+		if (kind != PM_EV_FAST_ISOLATE_FREE)
 			block->first = (uint32_t)i;
+		else if (block->block.pfn == p->ops[i].pfn && block->block.order == p->ops[i].order)
+			block->found = (uint32_t)i;
 	}
 	qsort(blocks, p->nr_start, sizeof(*blocks), by_first);
 	for (i = 0; i < p->nr_start; i++)

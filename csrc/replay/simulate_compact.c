@@ -6,7 +6,7 @@
 #include "replay/simulate.h"
 
 /// How many blocks of a free list the fast search looks at.
-enum { PM_SIM_FAST_LIMIT = 32 };
+enum { PM_SIM_FAST_LIMIT = 16 };
 
 struct pm_sim_compaction *pm_simulation_compaction(struct pm_simulation *sim, uint32_t tid)
 {
@@ -86,26 +86,33 @@ static void scan_free(struct pm_simulation *sim, struct pm_sim_compaction *c, ui
 	pm_unlock(&zone->lock);
 }
 
-/// A block of one order of the movable list, looking from the list's end: the first at or above `good`, else the highest seen. Turns the list so
-/// that the next search begins elsewhere.
-static struct pm_pfn fast_find(struct pm_simulation *sim, struct pm_zone *zone, unsigned int order, uint32_t good) PM_REQUIRES(zone->lock)
+/// A block of one order of the movable list, as compaction's fast search finds it (mm/compaction.c, fast_isolate_freepages, of 6.18): from the list's
+/// end the first in the upper half of what lies between the scanners, else the highest seen; a candidate halves how far it looks. Turns the list so
+/// that the next search begins behind what this one looked at, also where it found nothing.
+static struct pm_pfn fast_find(struct pm_simulation *sim, struct pm_zone *zone, unsigned int order, uint32_t least, uint32_t good) PM_REQUIRES(zone->lock)
 {
 	const struct pm_tables *t = &sim->m->tables;
 	struct pm_chain *chain = &zone->area[order].list[PM_MT_MOVABLE].chain;
-	uint32_t at = chain->first == PM_NIL_PFN ? PM_NIL_PFN : chain->last, best = PM_NIL_PFN;
-	uint32_t n;
+	uint32_t at = chain->first == PM_NIL_PFN ? PM_NIL_PFN : chain->last, best = PM_NIL_PFN, limit = PM_SIM_FAST_LIMIT, n;
 
-	for (n = 0; n < PM_SIM_FAST_LIMIT && at != PM_NIL_PFN; n++) {
-		if (best == PM_NIL_PFN || at > best)
+	for (n = 1; at != PM_NIL_PFN; n++) {
+		if (at >= good) {
 			best = at;
-		if (at >= good)
+			break;
+		}
+		if (at >= least && (best == PM_NIL_PFN || at > best)) {
+			best = at;
+			limit >>= 1;
+		}
+		if (n >= limit)
 			break;
 		at = at == chain->first ? PM_NIL_PFN : pm_link_of(t, at, order)->prev;
 	}
-	if (best == PM_NIL_PFN)
-		return pm_pfn_nil();
-	pm_chain_turn(t, chain, pm_pfn(best), order);
-	return pm_pfn(best);
+	if (best != PM_NIL_PFN)
+		at = best;
+	if (at != PM_NIL_PFN)
+		pm_chain_turn(t, chain, pm_pfn(at), order);
+	return best == PM_NIL_PFN ? pm_pfn_nil() : pm_pfn(best);
 }
 
 /// The fast search for free blocks: one block from the free lists, from the upper half of what is left between the scanners if there is one. Which
@@ -113,7 +120,7 @@ static struct pm_pfn fast_find(struct pm_simulation *sim, struct pm_zone *zone, 
 static void fast_isolate(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t least, uint32_t free_pfn, uint32_t taken)
 {
 	struct pm_zone *zone = pm_zone_of(sim->m, least);
-	uint32_t good = least + (free_pfn > least ? (free_pfn - least) / 2 : 0);
+	uint32_t good = (free_pfn > least ? free_pfn - (free_pfn - least) / 2 : least) & ~(uint32_t)(PM_PAGEBLOCK_NR_PAGES - 1);
 	unsigned int order = 0, i;
 
 	if (!zone || !taken)
@@ -123,7 +130,7 @@ static void fast_isolate(struct pm_simulation *sim, struct pm_sim_compaction *c,
 	pm_lock(&zone->lock);
 	for (i = 0; i < PM_NR_ORDERS; i++) {
 		unsigned int o = i <= order ? order - i : i;
-		struct pm_pfn found = fast_find(sim, zone, o, good);
+		struct pm_pfn found = fast_find(sim, zone, o, least, good);
 
 		if (!pm_pfn_is_nil(found)) {
 			(void)hold(sim, zone, c, found, o);

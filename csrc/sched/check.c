@@ -2,8 +2,8 @@
 /// nothing left when all is given back?
 #include <inttypes.h>
 
-#include "phys/machine.h"
-#include "sched/world.h"
+#include "phys/page.h"
+#include "sched/doing.h"
 
 static void validate(struct pm_world *world, const char *when)
 {
@@ -19,11 +19,6 @@ static void require(struct pm_world *world, const char *what, enum pm_status sta
 		pm_sched_fail(&world->sched, PM_FAIL_STATUS, "%s: %s", what, pm_status_text(status));
 }
 
-static bool has(const struct pm_world *world, uint32_t kind)
-{
-	return (world->kinds >> kind & 1) != 0;
-}
-
 static void read_page(struct pm_world *world, uint32_t space, uint32_t page, const char *when)
 {
 	struct pm_world_state *state = &world->state;
@@ -35,9 +30,9 @@ static void read_page(struct pm_world *world, uint32_t space, uint32_t page, con
 	status = pm_read(world->m, pm_world_cpu(world, 0), state->space[space], pm_world_addr(page), bytes, sizeof(bytes), &done);
 	if (!status && !pm_world_judge(world, pm_model_place_of(space, page), pm_world_value_of(bytes), start, pm_model_tick(&state->model)))
 		pm_sched_fail(&world->sched, PM_FAIL_CONTENTS, "%s, %c%" PRIu32 "%s", when, (char)('A' + space), page, world->verdict);
-	if (status == PM_ERR_FAULT && (page >= 6 || has(world, PM_OP_UNMAP) || has(world, PM_OP_REMAP)) && !state->locked[space][page])
+	if (status == PM_ERR_FAULT && (page >= 6 || pm_world_has(world, PM_OP_UNMAP) || pm_world_has(world, PM_OP_REMAP)) && !state->locked[space][page])
 		return;
-	if (!(status == PM_ERR_BEYOND && has(world, PM_OP_TRUNCATE)))
+	if (!(status == PM_ERR_BEYOND && pm_world_has(world, PM_OP_TRUNCATE)))
 		require(world, when, status);
 	if (!status && state->gone[space][page])
 		pm_sched_fail(&world->sched, PM_FAIL_STATUS, "%s, %c%" PRIu32 " can be read, although it was unmapped", when, (char)('A' + space), page);
@@ -70,7 +65,26 @@ static void check_locked(struct pm_world *world)
 			require(world, "a look at an mlocked page", pm_lookup(world->m, pm_world_cpu(world, 0), world->state.space[space], pm_world_addr(page), &info));
 			if (info.kind != PM_PTE_PRESENT)
 				pm_sched_fail(&world->sched, PM_FAIL_INVARIANT, "%c%" PRIu32 " is mlocked and has no frame", (char)('A' + space), page);
+			/* One area alone says what its frame is. Otherwise MLOCKED is a hint, which reclaim checks. */
+			if (page < 2 && !pm_world_has(world, PM_OP_FORK) && !pm_page_test(pm_page_of(world->m, pm_pfn(info.pfn)), PM_PG_MLOCKED))
+				pm_sched_fail(&world->sched, PM_FAIL_INVARIANT, "%c%" PRIu32 " is mlocked and its frame may be reclaimed", (char)('A' + space), page);
 		}
+}
+
+/// What was accessed, and what nobody but migrations has been at since, is marked young still.
+static void check_young(struct pm_world *world)
+{
+	uint32_t only = (uint32_t)1 << PM_OP_READ | (uint32_t)1 << PM_OP_WRITE | (uint32_t)1 << PM_OP_MIGRATE | (uint32_t)1 << PM_OP_MIGRATE_ALL;
+	struct pm_pte_info info;
+	uint32_t page;
+
+	for (page = 0; page < PM_WORLD_PAGES && !(world->kinds & ~only); page++) {
+		if (!world->state.accessed[page])
+			continue;
+		require(world, "a look at a page", pm_lookup(world->m, pm_world_cpu(world, 0), world->state.space[0], pm_world_addr(page), &info));
+		if (info.kind == PM_PTE_PRESENT && !info.young)
+			pm_sched_fail(&world->sched, PM_FAIL_INVARIANT, "A%" PRIu32 " was accessed and is not young", page);
+	}
 }
 
 static void page_all_out(struct pm_world *world)
@@ -98,7 +112,7 @@ static void read_file(struct pm_world *world, const char *when)
 
 		require(world, when, pm_file_read(world->m, pm_world_cpu(world, 0), world->state.file, (uint64_t)page << PM_PAGE_SHIFT, bytes, sizeof(bytes), &done));
 		if (done != sizeof(bytes)) {
-			if (!has(world, PM_OP_TRUNCATE))
+			if (!pm_world_has(world, PM_OP_TRUNCATE))
 				pm_sched_fail(&world->sched, PM_FAIL_STATUS, "%s: the file ends early", when);
 			continue;
 		}
@@ -160,8 +174,10 @@ void pm_world_check(struct pm_world *world)
 {
 	validate(world, "at the end");
 	check_locked(world);
+	check_young(world);
 	read_all(world, "at the end");
 	page_all_out(world);
+	check_locked(world);
 	read_all(world, "after paging out");
 	end_spaces(world);
 	end_file(world);

@@ -35,8 +35,13 @@ enum pm_operation_kind {
 	PM_OP_SWAP_OFF = 18,
 	PM_OP_SWAP_ON = 19,
 	PM_OP_RECLAIM = 20,
-	PM_NR_OPERATIONS = 21
+	PM_OP_MIGRATE = 21,	///< space, page, value: the frame that has the page moves
+	PM_OP_MIGRATE_ALL = 22, ///< space, value: all its pages' frames, in one batch
+	PM_NR_OPERATIONS = 23
 };
+
+/// The value of a migration: enum pm_migrate_protocol, enum pm_migrate_mode times PM_VALUE_MODE, and PM_VALUE_TOUCH for PM_MIGRATE_TOUCH.
+enum { PM_VALUE_MODE = 8, PM_VALUE_TOUCH = 32 };
 
 struct pm_operation {
 	uint8_t task; ///< PM_SETUP: before the tasks begin
@@ -67,6 +72,8 @@ struct pm_explored {
 	uint64_t steps;
 	uint32_t complete;    ///< 1: every schedule within the bound was run
 	uint32_t nr;	      ///< switches of the failing schedule
+	uint64_t attempted[5]; ///< frames that were to move in these schedules, by enum pm_migrate_protocol
+	uint64_t moved[5];    ///< and those that did
 	struct pm_preemption schedule[64];
 	uint32_t lost;	      ///< switches of it that found no room
 	char message[1024];

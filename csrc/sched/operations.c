@@ -3,37 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "sched/world.h"
-
-/// One operation under way.
-struct doing {
-	struct pm_world *world;
-	struct pm_world_state *state;
-	struct pm_machine *m;
-	const struct pm_operation *op;
-	uint32_t task, index, cpu;
-	uint64_t space, addr;
-	uint32_t place;
-	uint32_t start;	  ///< time
-	uint32_t changes; ///< of the page, at the start
-	bool gone, readonly, exited;
-};
+#include "sched/doing.h"
 
 const char *pm_operation_name(uint32_t kind)
 {
 	static const char *const names[PM_NR_OPERATIONS] = { "read", "write", "fork", "exit", "unmap", "protect", "remap", "mlock", "munlock", "poke", "pin", "unpin", "page_out",
-							     "truncate", "sync", "drop", "file_read", "file_write", "swap_off", "swap_on", "reclaim" };
+							     "truncate", "sync", "drop", "file_read", "file_write", "swap_off", "swap_on", "reclaim", "migrate", "migrate_all" };
 
 	return kind < PM_NR_OPERATIONS ? names[kind] : NULL;
 }
 
-static bool has(const struct pm_world *world, uint32_t kind)
-{
-	return (world->kinds >> kind & 1) != 0;
-}
-
 /// Can the program bring this status about?
-static bool explained(const struct doing *d, enum pm_status status)
+static bool explained(const struct pm_doing *d, enum pm_status status)
 {
 	const struct pm_world *w = d->world;
 
@@ -41,13 +22,13 @@ static bool explained(const struct doing *d, enum pm_status status)
 	case PM_OK:
 		return true;
 	case PM_ERR_HANDLE:
-		return has(w, PM_OP_EXIT);
+		return pm_world_has(w, PM_OP_EXIT);
 	case PM_ERR_FAULT:
-		return d->op->page >= 6 || has(w, PM_OP_UNMAP) || has(w, PM_OP_REMAP);
+		return d->op->page >= 6 || pm_world_has(w, PM_OP_UNMAP) || pm_world_has(w, PM_OP_REMAP);
 	case PM_ERR_ACCESS:
-		return has(w, PM_OP_PROTECT);
+		return pm_world_has(w, PM_OP_PROTECT);
 	case PM_ERR_BEYOND:
-		return has(w, PM_OP_TRUNCATE);
+		return pm_world_has(w, PM_OP_TRUNCATE);
 	case PM_ERR_NO_SWAP:
 	case PM_ERR_BUSY:
 		return d->op->kind == PM_OP_SWAP_OFF || d->op->kind == PM_OP_SWAP_ON;
@@ -56,14 +37,13 @@ static bool explained(const struct doing *d, enum pm_status status)
 	}
 }
 
-static void check_status(const struct doing *d, enum pm_status status)
+void pm_doing_check_status(const struct pm_doing *d, enum pm_status status)
 {
 	if (!explained(d, status))
 		pm_sched_fail(&d->world->sched, PM_FAIL_STATUS, "operation %" PRIu32 " (%s): %s", d->index, pm_operation_name(d->op->kind), pm_status_text(status));
 }
 
-/// An access was allowed: nothing that ended before it began may have forbidden it.
-static void check_access(const struct doing *d, bool write)
+void pm_doing_check_access(const struct pm_doing *d, bool write)
 {
 	const char *why = NULL;
 
@@ -75,11 +55,6 @@ static void check_access(const struct doing *d, bool write)
 		why = "its page was read-only";
 	if (why)
 		pm_sched_fail(&d->world->sched, PM_FAIL_STATUS, "operation %" PRIu32 " (%s) went through although %s before it began", d->index, pm_operation_name(d->op->kind), why);
-}
-
-static uint32_t now(const struct doing *d)
-{
-	return pm_model_tick(&d->state->model);
 }
 
 bool pm_world_judge(struct pm_world *world, uint32_t place, uint32_t value, uint32_t start, uint32_t end)
@@ -103,92 +78,9 @@ bool pm_world_judge(struct pm_world *world, uint32_t place, uint32_t value, uint
 	return false;
 }
 
-/* ---- reads and writes ---- */
-
-static void judge_read(const struct doing *d, uint32_t place, const unsigned char *bytes)
-{
-	if (!pm_world_judge(d->world, place, pm_world_value_of(bytes), d->start, now(d)))
-		pm_sched_fail(&d->world->sched, PM_FAIL_CONTENTS, "operation %" PRIu32 " (%s)%s", d->index, pm_operation_name(d->op->kind), d->world->verdict);
-}
-
-static enum pm_status do_read(struct doing *d)
-{
-	unsigned char bytes[PM_PAGE_SIZE];
-	size_t done;
-	enum pm_status status = pm_read(d->m, d->cpu, d->space, d->addr, bytes, sizeof(bytes), &done);
-
-	if (!status) {
-		check_access(d, false);
-		judge_read(d, d->place, bytes);
-	}
-	return status;
-}
-
-static enum pm_status do_write(struct doing *d)
-{
-	unsigned char bytes[PM_PAGE_SIZE];
-	uint32_t event = pm_model_begin_write(&d->state->model, d->place, d->index + 1, d->start);
-	enum pm_status status;
-	size_t done;
-
-	pm_world_bytes_of(d->index + 1, bytes);
-	status = pm_write(d->m, d->cpu, d->space, d->addr, bytes, sizeof(bytes), &done);
-	if (!status)
-		check_access(d, true);
-	pm_model_end_write(&d->state->model, d->place, event, now(d), !status);
-	return status;
-}
-
-/// Writes to a frame as a device does: whatever happens to the mapping meanwhile, the space sees it.
-static enum pm_status do_poke(struct doing *d)
-{
-	uint32_t event = pm_model_begin_write(&d->state->model, d->place, d->index + 1, d->start);
-	uint64_t window;
-	void *bytes;
-	enum pm_status status = pm_window(d->m, d->cpu, d->space, d->addr, true, &bytes, &window);
-
-	if (!status) {
-		check_access(d, true);
-		pm_yield(PM_AT_TOUCH, bytes);
-		pm_world_bytes_of(d->index + 1, bytes);
-		pm_yield(PM_AT_TOUCH, bytes);
-		check_status(d, pm_unpin(d->m, d->cpu, window));
-	}
-	pm_model_end_write(&d->state->model, d->place, event, now(d), !status);
-	return status;
-}
-
-static enum pm_status do_file_read(struct doing *d)
-{
-	unsigned char bytes[PM_PAGE_SIZE];
-	uint32_t page = d->op->page % PM_WORLD_FILE_PAGES;
-	size_t done;
-	enum pm_status status = pm_file_read(d->m, d->cpu, d->state->file, (uint64_t)page << PM_PAGE_SHIFT, bytes, sizeof(bytes), &done);
-
-	if (!status && done == sizeof(bytes))
-		judge_read(d, pm_model_file_place(page), bytes);
-	else if (!status && !has(d->world, PM_OP_TRUNCATE))
-		pm_sched_fail(&d->world->sched, PM_FAIL_STATUS, "operation %" PRIu32 " (file_read) ended early", d->index);
-	return status;
-}
-
-static enum pm_status do_file_write(struct doing *d)
-{
-	unsigned char bytes[PM_PAGE_SIZE];
-	uint32_t page = d->op->page % PM_WORLD_FILE_PAGES, place = pm_model_file_place(page);
-	uint32_t event = pm_model_begin_write(&d->state->model, place, d->index + 1, d->start);
-	enum pm_status status;
-	size_t done;
-
-	pm_world_bytes_of(d->index + 1, bytes);
-	status = pm_file_write(d->m, d->cpu, d->state->file, (uint64_t)page << PM_PAGE_SHIFT, bytes, sizeof(bytes), &done);
-	pm_model_end_write(&d->state->model, place, event, now(d), !status);
-	return status;
-}
-
 /* ---- what changes spaces ---- */
 
-static void inherit(struct doing *d, uint32_t child, uint32_t end)
+static void inherit(struct pm_doing *d, uint32_t child, uint32_t end)
 {
 	struct pm_world_state *state = d->state;
 	uint32_t page;
@@ -207,7 +99,7 @@ static void inherit(struct doing *d, uint32_t child, uint32_t end)
 	}
 }
 
-static enum pm_status do_fork(struct doing *d)
+static enum pm_status do_fork(struct pm_doing *d)
 {
 	uint32_t child = 1 + d->op->value % (PM_WORLD_SPACES - 1), page;
 	enum pm_status status;
@@ -220,13 +112,13 @@ static enum pm_status do_fork(struct doing *d)
 		d->state->changes[child][page] = d->state->changes[d->op->space][page];
 	status = pm_space_fork(d->m, d->cpu, d->space, &handle);
 	if (!status) {
-		inherit(d, child, now(d));
+		inherit(d, child, pm_doing_now(d));
 		d->state->space[child] = handle;
 	}
 	return status;
 }
 
-static enum pm_status do_exit(struct doing *d)
+static enum pm_status do_exit(struct pm_doing *d)
 {
 	enum pm_status status;
 	uint32_t page;
@@ -239,7 +131,7 @@ static enum pm_status do_exit(struct doing *d)
 	return status;
 }
 
-static enum pm_status do_unmap(struct doing *d)
+static enum pm_status do_unmap(struct pm_doing *d)
 {
 	uint32_t s = d->op->space, page = d->op->page, changes = ++d->state->changes[s][page];
 	enum pm_status status;
@@ -254,7 +146,7 @@ static enum pm_status do_unmap(struct doing *d)
 	return status;
 }
 
-static enum pm_status do_protect(struct doing *d)
+static enum pm_status do_protect(struct pm_doing *d)
 {
 	uint32_t s = d->op->space, page = d->op->page, changes = ++d->state->changes[s][page];
 	bool write = d->op->value & 1, alone;
@@ -269,13 +161,13 @@ static enum pm_status do_protect(struct doing *d)
 	if (!status && !write && alone) {
 		d->state->readonly[s][page] = true;
 		/* Others may still write through a pin, and to the file through another mapping. */
-		if (!has(d->world, PM_OP_POKE) && d->place < pm_model_file_place(0))
-			pm_model_clamp(&d->state->model, d->place, now(d));
+		if (!pm_world_has(d->world, PM_OP_POKE) && d->place < pm_model_file_place(0))
+			pm_model_clamp(&d->state->model, d->place, pm_doing_now(d));
 	}
 	return status;
 }
 
-static enum pm_status do_remap(struct doing *d)
+static enum pm_status do_remap(struct pm_doing *d)
 {
 	struct pm_world_state *state = d->state;
 	uint32_t s = d->op->space, from = d->op->page, to = from >= 6 ? from - 6 : from + 6, end, event, other, changes;
@@ -292,7 +184,7 @@ static enum pm_status do_remap(struct doing *d)
 	other = pm_model_add(&state->model, from_place, (struct pm_model_event){ d->start, PM_MODEL_NOW, ((uint64_t)1 << PM_MODEL_GARBAGE) - 1, false, true });
 	event = pm_model_add(&state->model, to_place, (struct pm_model_event){ d->start, PM_MODEL_NOW, ((uint64_t)1 << PM_MODEL_GARBAGE) - 1, false, true });
 	status = pm_remap(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, PM_PAGE_SIZE, PM_MAP_FIXED | PM_MAP_MAYMOVE, pm_world_addr(to), &place);
-	end = now(d);
+	end = pm_doing_now(d);
 	if (!status && changes == state->changes[s][from])
 		state->gone[s][from] = true;
 	state->changes[s][from]++;
@@ -305,15 +197,15 @@ static enum pm_status do_remap(struct doing *d)
 }
 
 /// A fault for writing, which takes a copy of a private page of the file.
-static void note_copy(struct doing *d)
+static void note_copy(struct pm_doing *d)
 {
-	uint32_t end = now(d);
+	uint32_t end = pm_doing_now(d);
 
 	if (pm_model_behind(d->place) >= 0)
 		(void)pm_model_add(&d->state->model, d->place, (struct pm_model_event){ d->start, end, pm_model_visible(&d->state->model, d->place, d->start, end), false, true });
 }
 
-static enum pm_status do_mlock(struct doing *d, bool lock)
+static enum pm_status do_mlock(struct pm_doing *d, bool lock)
 {
 	uint32_t s = d->op->space, page = d->op->page, changes;
 	enum pm_status status;
@@ -323,12 +215,13 @@ static enum pm_status do_mlock(struct doing *d, bool lock)
 	status = pm_mlock(d->m, d->cpu, d->space, d->addr, PM_PAGE_SIZE, lock);
 	if (lock)
 		note_copy(d);
-	if (!status && lock && changes == d->state->changes[s][page] && !has(d->world, PM_OP_TRUNCATE))
-		d->state->locked[s][page] = true;
+	/* If something else was at it meanwhile, it may have come last; and what it has noted may be undone by this. */
+	d->state->locked[s][page] = !status && lock && changes == d->state->changes[s][page] && !pm_world_has(d->world, PM_OP_TRUNCATE);
+	d->state->changes[s][page]++;
 	return status;
 }
 
-static enum pm_status do_pin(struct doing *d)
+static enum pm_status do_pin(struct pm_doing *d)
 {
 	uint64_t pfn;
 	enum pm_status status;
@@ -339,12 +232,12 @@ static enum pm_status do_pin(struct doing *d)
 	if (status)
 		d->state->pin[d->task] = 0;
 	else
-		check_access(d, true);
+		pm_doing_check_access(d, true);
 	note_copy(d);
 	return status;
 }
 
-static enum pm_status do_unpin(struct doing *d)
+static enum pm_status do_unpin(struct pm_doing *d)
 {
 	uint64_t pin = d->state->pin[d->task];
 
@@ -354,7 +247,7 @@ static enum pm_status do_unpin(struct doing *d)
 
 /* ---- what is behind them ---- */
 
-static enum pm_status do_truncate(struct doing *d)
+static enum pm_status do_truncate(struct pm_doing *d)
 {
 	uint32_t keep = d->op->value % (PM_WORLD_FILE_PAGES + 1), place, nr = 0;
 	struct { uint32_t place, event; } begun[PM_MODEL_PLACES];
@@ -370,7 +263,7 @@ static enum pm_status do_truncate(struct doing *d)
 		begun[nr++].event = pm_model_add(&d->state->model, place, (struct pm_model_event){ d->start, PM_MODEL_NOW, behind >= 0 ? PM_MODEL_FILE : 1, false, true });
 	}
 	status = pm_file_truncate(d->m, d->cpu, d->state->file, (uint64_t)keep << PM_PAGE_SHIFT);
-	place = now(d);
+	place = pm_doing_now(d);
 	while (nr-- > 0) {
 		struct pm_model_event *event = &d->state->model.place[begun[nr].place].event[begun[nr].event];
 
@@ -380,22 +273,22 @@ static enum pm_status do_truncate(struct doing *d)
 	return status;
 }
 
-static enum pm_status do_swap(struct doing *d, bool on)
+static enum pm_status do_swap(struct pm_doing *d, bool on)
 {
 	struct pm_swap_options options = { PM_WORLD_SLOTS, d->world->swap_device };
 
 	return on ? pm_swap_on(d->m, &options) : pm_swap_off(d->m, d->cpu);
 }
 
-static enum pm_status dispatch(struct doing *d)
+static enum pm_status dispatch(struct pm_doing *d)
 {
 	uint64_t bytes = (uint64_t)PM_WORLD_FILE_PAGES << PM_PAGE_SHIFT, nr;
 
 	switch (d->op->kind) {
 	case PM_OP_READ:
-		return do_read(d);
+		return pm_do_read(d);
 	case PM_OP_WRITE:
-		return do_write(d);
+		return pm_do_write(d);
 	case PM_OP_FORK:
 		return do_fork(d);
 	case PM_OP_EXIT:
@@ -411,7 +304,7 @@ static enum pm_status dispatch(struct doing *d)
 	case PM_OP_MUNLOCK:
 		return do_mlock(d, false);
 	case PM_OP_POKE:
-		return do_poke(d);
+		return pm_do_poke(d);
 	case PM_OP_PIN:
 		return do_pin(d);
 	case PM_OP_UNPIN:
@@ -425,13 +318,16 @@ static enum pm_status dispatch(struct doing *d)
 	case PM_OP_DROP:
 		return pm_file_drop(d->m, d->cpu, d->state->file, 0, bytes, &nr);
 	case PM_OP_FILE_READ:
-		return do_file_read(d);
+		return pm_do_file_read(d);
 	case PM_OP_FILE_WRITE:
-		return do_file_write(d);
+		return pm_do_file_write(d);
 	case PM_OP_SWAP_OFF:
 		return do_swap(d, false);
 	case PM_OP_SWAP_ON:
 		return do_swap(d, true);
+	case PM_OP_MIGRATE:
+	case PM_OP_MIGRATE_ALL:
+		return pm_do_migrate(d);
 	default:
 		return pm_reclaim(d->m, d->cpu, 0, 16, &nr);
 	}
@@ -446,7 +342,7 @@ void pm_world_operation(struct pm_world *world, uint32_t task, uint32_t index)
 {
 	const struct pm_operation *op = &world->program.operations[index];
 	struct pm_world_state *state = &world->state;
-	struct doing d = { .world = world, .state = state, .m = world->m, .op = op, .task = task, .index = index, .cpu = pm_world_cpu(world, task) };
+	struct pm_doing d = { .world = world, .state = state, .m = world->m, .op = op, .task = task, .index = index, .cpu = pm_world_cpu(world, task) };
 	enum pm_status status;
 
 	/* A space that no fork has made yet. */
@@ -465,6 +361,6 @@ void pm_world_operation(struct pm_world *world, uint32_t task, uint32_t index)
 	d.start = pm_model_tick(&state->model);
 	status = dispatch(&d);
 	pm_sched_note(&world->sched, status ? pm_status_text(status) : "done");
-	check_status(&d, status);
+	pm_doing_check_status(&d, status);
 	world->sched.task[task].operation = -1;
 }

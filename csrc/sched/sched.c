@@ -31,6 +31,8 @@ const char *pm_failure_name(enum pm_failure failure)
 	return (unsigned int)failure < PM_NR_FAILURES ? names[failure] : "unknown";
 }
 
+static void set_quiet(struct pm_sched *sched, bool quiet);
+
 /// Gives the processor to another task, or to the caller of the run.
 static void switch_to(struct pm_sched *sched, uint32_t next)
 {
@@ -55,10 +57,16 @@ void pm_sched_fail(struct pm_sched *sched, enum pm_failure failure, const char *
 
 	if (sched->failure == PM_FAIL_NONE) {
 		sched->failure = failure;
-		sched->failed_task = sched->current;
+		sched->failed_task = sched->current == PM_SCHED_NOBODY ? sched->idler : sched->current;
 		va_start(args, format);
 		(void)vsnprintf(sched->message, sizeof(sched->message), format, args);
 		va_end(args);
+	}
+	/* Nobody runs while time goes on, but it is a task's stack on which it does. */
+	if (sched->idler != PM_SCHED_NOBODY) {
+		sched->current = sched->idler;
+		sched->idler = PM_SCHED_NOBODY;
+		set_quiet(sched, sched->alone);
 	}
 	if (sched->current != PM_SCHED_NOBODY)
 		switch_to(sched, PM_SCHED_NOBODY);
@@ -200,8 +208,6 @@ static uint32_t choose(struct pm_sched *sched, uint32_t step, uint32_t ready, ui
 	return next;
 }
 
-static void set_quiet(struct pm_sched *sched, bool quiet);
-
 /// Everybody waits, or all have ended. Never returns to a task that is not ready.
 static void nobody_ready(struct pm_sched *sched)
 {
@@ -229,20 +235,30 @@ static uint32_t end_pauses(struct pm_sched *sched)
 	return ready_mask(sched);
 }
 
+/// One of those that can goes on in place of the running task, which costs no preemption.
+static void let_go_on(struct pm_sched *sched, uint32_t step, uint32_t ready)
+{
+	uint32_t next = choose(sched, step, ready, after(sched, sched->current, ready), true);
+
+	if (sched->collect && sched->at_list == sched->nr_list && (ready & (ready - 1)))
+		add_candidate(sched, step, ready, next, true);
+	if (next != sched->current)
+		switch_to(sched, next);
+}
+
 /// The running task cannot go on: blocked, or done.
 static void give_up(struct pm_sched *sched)
 {
-	uint32_t step = sched->steps++, ready = ready_mask(sched), usual, next;
+	uint32_t step = sched->steps++, ready = ready_mask(sched);
 
 	if (!ready && sched->idle) {
-		uint32_t current = sched->current;
-
-		/* Nobody runs while time goes on. */
+		sched->idler = sched->current;
 		set_quiet(sched, true);
 		sched->current = PM_SCHED_NOBODY;
 		while (!ready && sched->idle(sched->context))
 			ready = ready_mask(sched);
-		sched->current = current;
+		sched->current = sched->idler;
+		sched->idler = PM_SCHED_NOBODY;
 		set_quiet(sched, sched->alone);
 	}
 	if (!ready)
@@ -251,12 +267,20 @@ static void give_up(struct pm_sched *sched)
 		nobody_ready(sched);
 		return;
 	}
-	usual = after(sched, sched->current, ready);
-	next = choose(sched, step, ready, usual, true);
-	if (sched->collect && sched->at_list == sched->nr_list && (ready & (ready - 1)))
-		add_candidate(sched, step, ready, next, true);
-	if (next != sched->current)
-		switch_to(sched, next);
+	let_go_on(sched, step, ready);
+}
+
+/// The running task could go on, but would only look again whether somebody has done something: the others have their turn, which is no preemption.
+static void pause_task(struct pm_sched *sched, const void *object)
+{
+	uint32_t step = sched->steps++, others = ready_mask(sched) & ~(1u << sched->current);
+
+	if (step >= sched->step_limit)
+		pm_sched_fail(sched, PM_FAIL_ENDLESS, "not done after %" PRIu32 " steps", step);
+	if (sched->tracing)
+		add_trace(sched, PM_AT_PAUSE, object, NULL);
+	if (others)
+		let_go_on(sched, step, others);
 }
 
 static void on_yield(struct pm_hooks *hooks, enum pm_point point, const void *object)
@@ -265,6 +289,10 @@ static void on_yield(struct pm_hooks *hooks, enum pm_point point, const void *ob
 	uint32_t step, ready, next, usual = sched->current;
 	bool shared;
 
+	if (point == PM_AT_PAUSE) {
+		pause_task(sched, object);
+		return;
+	}
 	step = sched->steps++;
 	if (step >= sched->step_limit)
 		pm_sched_fail(sched, PM_FAIL_ENDLESS, "not done after %" PRIu32 " steps", step);
@@ -400,6 +428,7 @@ bool pm_sched_init(struct pm_sched *sched)
 
 	*sched = (struct pm_sched){ .hooks = { on_quiet_yield, on_block, on_unblock, on_quiet_held, on_zalloc, on_free, on_frame, on_failed, 0, 0, 0 },
 				    .current = PM_SCHED_NOBODY,
+				    .idler = PM_SCHED_NOBODY,
 				    .step_limit = 50000,
 				    .one_in = 8 };
 	pm_fibre_init_thread(&sched->main);

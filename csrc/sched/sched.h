@@ -10,7 +10,7 @@
 
 enum {
 	PM_SCHED_TASKS = 4,
-	PM_SCHED_HELD = 24,	  ///< locks a task can hold at once
+	PM_SCHED_HELD = 40,	  ///< locks a task can hold at once
 	PM_SCHED_SWITCHES = 4096, ///< of a schedule
 	PM_SCHED_OBJECTS = 4096,  ///< places of the table of objects, a power of two
 	PM_SCHED_NOBODY = 0xff
@@ -80,6 +80,7 @@ struct pm_sched {
 	struct pm_sched_task task[PM_SCHED_TASKS];
 	uint32_t nr_tasks;
 	uint32_t current;  ///< PM_SCHED_NOBODY: the caller of pm_sched_run()
+	uint32_t idler;	   ///< on whose stack time goes on while nobody can run; PM_SCHED_NOBODY
 	uint32_t steps;	   ///< of this run
 	uint32_t since;	   ///< steps since the last switch
 	uint32_t step_limit;

@@ -6,6 +6,7 @@
 #include "sched/story.h"
 #include "sched/world.h"
 
+_Static_assert(sizeof(((struct pm_explored *)0)->moved) == sizeof(((struct pm_world *)0)->moved), "a place for every protocol");
 _Static_assert(sizeof(struct pm_preemption) == sizeof(struct pm_switch), "a schedule goes in and out as it is");
 
 enum { PM_EXPLORE_DEPTH = 32 };
@@ -67,6 +68,8 @@ static void begin(struct pm_explorer *explorer, struct pm_explored *ret)
 	explorer->world.sched.tracing = false;
 	explorer->world.sched.nr_list = 0;
 	explorer->world.sched.strategy = PM_STRATEGY_LIST;
+	memset(explorer->world.attempted, 0, sizeof(explorer->world.attempted));
+	memset(explorer->world.moved, 0, sizeof(explorer->world.moved));
 	pm_sched_enter(&explorer->world.sched);
 }
 
@@ -97,6 +100,8 @@ static bool run(struct pm_explorer *explorer, struct pm_explored *ret)
 	pm_world_run(&explorer->world);
 	ret->schedules++;
 	ret->steps += explorer->world.sched.steps;
+	memcpy(ret->attempted, explorer->world.attempted, sizeof(ret->attempted));
+	memcpy(ret->moved, explorer->world.moved, sizeof(ret->moved));
 	if (explorer->world.sched.failure)
 		take_failure(explorer, ret);
 	return ret->failure == PM_FAIL_NONE;

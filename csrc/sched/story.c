@@ -39,6 +39,17 @@ static __attribute__((format(printf, 2, 3))) void add(struct text *text, const c
 	text->used += n;
 }
 
+static void tell_migration(const struct pm_operation *op, char *text, size_t size)
+{
+	static const char *const modes[] = { " async", " light", "", "" };
+	char page[8] = "";
+
+	if (op->kind == PM_OP_MIGRATE)
+		(void)snprintf(page, sizeof(page), "%d", op->page);
+	(void)snprintf(text, size, "%s %c%s %s%s%s", pm_operation_name(op->kind), (char)('A' + op->space), page, pm_migrate_protocol_name(op->value & 7), modes[op->value >> 3 & 3],
+		       op->value & PM_VALUE_TOUCH ? " touch" : "");
+}
+
 void pm_story_operation(const struct pm_world *world, uint32_t index, char *text, size_t size)
 {
 	const struct pm_operation *op = &world->program.operations[index];
@@ -54,6 +65,10 @@ void pm_story_operation(const struct pm_world *world, uint32_t index, char *text
 		break;
 	case PM_OP_PROTECT:
 		(void)snprintf(text, size, "%s %c%d %s", name, space, op->page, op->value & 1 ? "rw" : "r");
+		break;
+	case PM_OP_MIGRATE:
+	case PM_OP_MIGRATE_ALL:
+		tell_migration(op, text, size);
 		break;
 	case PM_OP_TRUNCATE:
 		(void)snprintf(text, size, "%s to %d pages", name, op->value % (PM_WORLD_FILE_PAGES + 1));

@@ -27,7 +27,7 @@ static __attribute__((format(printf, 2, 3))) void add(struct text *text, const c
 
 static const char *rank_name(uint32_t rank)
 {
-	static const char *const names[] = { "frame", "space", "mapping", "anon", "table", "second table", "page cache", "swap", "device", "objects", "lru", "pcp", "zone", "wait queue" };
+	static const char *const names[] = { "frame", "space", "mapping", "anon", "table", "second table", "page cache", "swap", "device", "objects", "lru", "pcp", "zone", "wait queue", "moving page" };
 
 	return rank < sizeof(names) / sizeof(names[0]) ? names[rank] : "unknown";
 }
@@ -56,16 +56,22 @@ static void describe(struct text *text, const struct pm_sched *sched, uint32_t t
 	add(text, "task %" PRIu32, t);
 	if (task->operation >= 0)
 		add(text, " (operation %" PRId32 ")", task->operation);
-	if (frame)
+	if (rank == PM_RANK_MOVING)
+		add(text, " sleeps until a page that moves is mapped again");
+	else if (frame)
 		add(text, " sleeps for frame %" PRIu64 "'s lock or writeback", task->key >> 1);
 	else if (task->point == PM_AT_FLUSH)
 		add(text, " flushes and waits until an access ends");
+	else if (holder != PM_SCHED_NOBODY && rank == PM_RANK_NONE)
+		add(text, " waits for a space's migration semaphore");
 	else if (holder != PM_SCHED_NOBODY)
 		add(text, " waits for a lock of kind %s", rank_name(rank));
 	else
 		add(text, task->point == PM_AT_SLEEP ? " sleeps on a wait queue" : " waits for a lock");
 	if (holder == t)
 		add(text, ", which it holds itself");
+	else if (holder != PM_SCHED_NOBODY && rank == PM_RANK_MOVING)
+		add(text, ", which task %" PRIu32 " is to do", holder);
 	else if (holder != PM_SCHED_NOBODY)
 		add(text, ", which task %" PRIu32 " holds", holder);
 	else if (task->point != PM_AT_FLUSH)

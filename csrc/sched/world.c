@@ -6,6 +6,7 @@
 
 #include "back/back.h"
 #include "back/device.h"
+#include "move/move.h"
 #include "phys/machine.h"
 #include "virt/virt.h"
 
@@ -245,6 +246,9 @@ static void furnish(struct pm_world *world)
 	map(world, 4, 0, world->state.file);
 	if (world->program.swap)
 		swap_on(world);
+	/* What the first migration would make is there already, or every schedule would make it. */
+	if (world->kinds >> PM_OP_MIGRATE & 3)
+		require(world, pm_move_init(world->m), "migration");
 }
 
 static void do_setup(void *context, uint32_t task)
@@ -256,6 +260,11 @@ static void do_setup(void *context, uint32_t task)
 	for (i = 0; i < world->program.nr; i++)
 		if (world->program.operations[i].task == PM_SETUP)
 			pm_world_operation(world, task, i);
+}
+
+static bool is_migration(const struct pm_operation *op)
+{
+	return op->kind == PM_OP_MIGRATE || op->kind == PM_OP_MIGRATE_ALL;
 }
 
 /// Brings what callers may say into the range of what there is. False: no program.
@@ -272,6 +281,8 @@ static bool take_program(struct pm_world *world, const struct pm_program *progra
 		struct pm_operation *op = &world->program.operations[i];
 
 		if ((op->task >= PM_PROGRAM_TASKS && op->task != PM_SETUP) || op->kind >= PM_NR_OPERATIONS)
+			return false;
+		if (is_migration(op) && ((op->value & 7) >= PM_NR_PROTOCOLS || (op->value >> 3 & 3) > PM_MIGRATE_SYNC || op->value >= 2 * PM_VALUE_TOUCH))
 			return false;
 		op->space %= PM_WORLD_SPACES;
 		op->page %= PM_WORLD_PAGES;

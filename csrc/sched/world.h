@@ -25,6 +25,7 @@ struct pm_world_state {
 	bool locked[PM_WORLD_SPACES][PM_WORLD_PAGES];
 	/// Operations that may change the above are under way, or have ended: a check over a time in which this changed says nothing.
 	uint32_t changes[PM_WORLD_SPACES][PM_WORLD_PAGES];
+	bool accessed[PM_WORLD_PAGES];	 ///< of space A: a read or a write has ended
 	bool poisoned[PM_WORLD_FRAMES];	 ///< a frame without an owner that holds the pattern
 };
 
@@ -38,6 +39,7 @@ struct pm_world {
 	struct pm_program program;
 	uint32_t kinds;	  ///< operations in it, a bit each
 	uint32_t nr_tasks;
+	uint64_t attempted[PM_NR_PROTOCOLS], moved[PM_NR_PROTOCOLS]; ///< frames, over all schedules since somebody set them to 0
 	char verdict[320];
 };
 

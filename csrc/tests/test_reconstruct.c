@@ -389,6 +389,22 @@ static void places_a_reader_behind_the_lock(void)
 	end(s, true);
 }
 
+/// A long drain lets go of the lock after each full batch, 2016 frames or the block that fills it: there a reader comes in.
+static void lets_a_reader_in_between_two_batches(void)
+{
+	struct story *s = begin();
+	size_t first = add(s, PM_EV_PCPU_DRAIN, 0, 9);
+	uint32_t i;
+
+	for (i = 1; i < 7; i++)
+		(void)add(s, PM_EV_PCPU_DRAIN, 512 * i, 9);
+	plan(s);
+	CHECK_EQ(pm_events_seen(&s->ev, s->time_ns[first], 0), first + 4);
+	CHECK_EQ(pm_events_seen(&s->ev, s->time_ns[first + 3], 0), first + 4);
+	CHECK_EQ(pm_events_seen(&s->ev, s->time_ns[first + 4], 0), first + 7);
+	end(s, true);
+}
+
 static void refuses_bad_input(void)
 {
 	struct story *s = begin();
@@ -429,6 +445,7 @@ int main(void)
 	RUN(a_filled_block_tells_of_a_direct_free);
 	RUN(counts_what_it_cannot_explain);
 	RUN(places_a_reader_behind_the_lock);
+	RUN(lets_a_reader_in_between_two_batches);
 	RUN(refuses_bad_input);
 	return check_result();
 }

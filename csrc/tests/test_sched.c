@@ -29,6 +29,7 @@ struct small {
 	bool crossed; ///< take the locks in opposite order
 	bool locked;  ///< count under a lock
 	bool crash;
+	void (*play)(struct small *s, uint32_t task); ///< in place of all that
 };
 
 static void count_up(struct small *s)
@@ -46,6 +47,10 @@ static void small_task(void *context, uint32_t task) PM_NO_TSA
 	struct small *s = context;
 	struct pm_lock *first = s->crossed && task ? &s->b : &s->a, *second = s->crossed && task ? &s->a : &s->b;
 
+	if (s->play) {
+		s->play(s, task);
+		return;
+	}
 	if (s->crash && task)
 		(void)raise(SIGSEGV);
 	if (s->crossed) {
@@ -135,6 +140,89 @@ static void a_crash_ends_the_run_and_nothing_else(void)
 	small_free(s);
 }
 
+/// The first task looks again and again whether the second has counted.
+static void look_again(struct small *s, uint32_t task)
+{
+	if (task) {
+		pm_yield(PM_AT_TOUCH, &s->counter);
+		s->counter++;
+	}
+	while (!s->counter)
+		pm_yield(PM_AT_PAUSE, &s->counter);
+}
+
+/// Who waits by looking again neither keeps the others from what he waits for, nor has to be preempted for it.
+static void a_pause_lets_the_others_go_on(void)
+{
+	struct small *s = small_make();
+
+	s->play = look_again;
+	small_run(s, 0, NULL);
+	CHECK_EQ(s->sched.failure, PM_FAIL_NONE);
+	CHECK_EQ(s->sched.nr_taken, 0);
+	CHECK(s->sched.steps < 10);
+	small_free(s);
+}
+
+/// The first task moves a page and waits for a lock; the second holds that, and sleeps until the page is mapped again.
+static void wait_for_each_other(struct small *s, uint32_t task) PM_NO_TSA
+{
+	uint64_t key = pm_wait_key(&s->b);
+
+	if (task) {
+		pm_lock(&s->a);
+		pm_block(PM_AT_SLEEP, &s->counter, key);
+		pm_unlock(&s->a);
+	} else {
+		pm_note_held(key, PM_RANK_MOVING, true);
+		pm_yield(PM_AT_PAUSE, &s->b);
+		pm_lock(&s->a);
+	}
+}
+
+static void the_watchdog_knows_who_moves_what_is_waited_for(void)
+{
+	struct small *s = small_make();
+
+	s->play = wait_for_each_other;
+	small_run(s, 0, NULL);
+	CHECK_EQ(s->sched.failure, PM_FAIL_DEADLOCK);
+	CHECK(strstr(s->sched.message, "task 0 waits for a lock of kind table, which task 1 holds") != NULL);
+	CHECK(strstr(s->sched.message, "task 1 sleeps until a page that moves is mapped again, which task 0 is to do") != NULL);
+	small_free(s);
+}
+
+static void wait_for_time(struct small *s, uint32_t task)
+{
+	(void)task;
+	pm_block(PM_AT_SLEEP, &s->counter, pm_wait_key(&s->a));
+}
+
+/// The end of a transfer finds something wrong.
+static bool fail_in_time(void *context)
+{
+	struct small *s = context;
+
+	pm_sched_fail(&s->sched, PM_FAIL_ASSERTION, "as time went on");
+	return false;
+}
+
+static void a_failure_while_everybody_waits_for_time_ends_the_run(void)
+{
+	struct small *s = small_make();
+
+	s->play = wait_for_time;
+	s->sched.idle = fail_in_time;
+	small_run(s, 0, NULL);
+	CHECK_EQ(s->sched.failure, PM_FAIL_ASSERTION);
+	CHECK(strcmp(s->sched.message, "as time went on") == 0);
+	s->sched.idle = NULL;
+	s->play = look_again;
+	small_run(s, 0, NULL);
+	CHECK_EQ(s->sched.failure, PM_FAIL_NONE);
+	small_free(s);
+}
+
 /* ---- the world ---- */
 
 static struct pm_explorer *make(uint32_t bug)
@@ -171,6 +259,29 @@ static void no_schedule_of_sound_code_fails(void)
 			fprintf(stderr, "  %s: %s\n", pm_operation_name(kinds[i]), found.message);
 		CHECK(found.schedules > 2);
 	}
+	pm_explorer_destroy(explorer);
+}
+
+/// The checks of a migration's contents and counts mean something only if frames do move.
+static void pages_move_among_others_by_every_protocol(void)
+{
+	static const uint8_t kinds[] = { PM_OP_READ, PM_OP_WRITE, PM_OP_UNMAP, PM_OP_PAGE_OUT };
+	struct pm_explorer *explorer = make(0);
+	struct pm_explored found;
+	uint8_t protocol;
+	unsigned int i;
+
+	for (protocol = 0; protocol < PM_NR_PROTOCOLS; protocol++)
+		for (i = 0; i < sizeof(kinds); i++) {
+			struct pm_program program = two(PM_OP_MIGRATE, kinds[i]);
+
+			program.operations[1].value = (uint8_t)(protocol + PM_MIGRATE_SYNC * PM_VALUE_MODE);
+			REQUIRE(pm_explorer_load(explorer, &program, &found) == PM_OK);
+			pm_explore_all(explorer, 1, 1000, &found);
+			if (!CHECK_EQ(found.failure, PM_FAIL_NONE))
+				fprintf(stderr, "  %s, %s: %s\n", pm_migrate_protocol_name(protocol), pm_operation_name(kinds[i]), found.message);
+			CHECK(found.moved[protocol] * 10 >= found.attempted[protocol] && found.moved[protocol] != 0);
+		}
 	pm_explorer_destroy(explorer);
 }
 
@@ -221,6 +332,9 @@ static void what_is_no_program_is_refused(void)
 	program = two(PM_OP_READ, PM_OP_READ);
 	program.fs = PM_NR_FS;
 	CHECK_EQ(pm_explorer_load(explorer, &program, &found), PM_ERR_INVAL);
+	program = two(PM_OP_MIGRATE, PM_OP_READ);
+	program.operations[1].value = PM_NR_PROTOCOLS;
+	CHECK_EQ(pm_explorer_load(explorer, &program, &found), PM_ERR_INVAL);
 	program = (struct pm_program){ .nr = 0 };
 	CHECK_EQ(pm_explorer_load(explorer, &program, &found), PM_ERR_INVAL);
 	CHECK_EQ(pm_explorer_plant(explorer, PM_NR_PLANTED), PM_ERR_RANGE);
@@ -242,7 +356,11 @@ int main(void)
 	RUN(a_preemption_goes_where_the_schedule_says);
 	RUN(two_locks_in_opposite_order_are_a_deadlock_that_names_both);
 	RUN(a_crash_ends_the_run_and_nothing_else);
+	RUN(a_pause_lets_the_others_go_on);
+	RUN(the_watchdog_knows_who_moves_what_is_waited_for);
+	RUN(a_failure_while_everybody_waits_for_time_ends_the_run);
 	RUN(no_schedule_of_sound_code_fails);
+	RUN(pages_move_among_others_by_every_protocol);
 	RUN(a_planted_bug_is_found_repeated_and_told);
 	RUN(drawn_schedules_find_it_too_and_one_seed_gives_one_result);
 	RUN(what_is_no_program_is_refused);

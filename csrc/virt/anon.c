@@ -344,6 +344,8 @@ struct pm_anon *pm_anon_lock_read(struct pm_call *call, struct pm_pfn pfn) PM_NO
 
 void pm_anon_relock_read(struct pm_call *call, struct pm_anon *anon) PM_NO_TSA
 {
+	/* The caller keeps it: otherwise it could be another family's by now. */
+	PM_ASSERT_SLOW(atomic_load_explicit(&anon->refs, memory_order_relaxed) != 0);
 	pm_rwsem_read_always(call, &root_of(anon)->lock);
 }
 

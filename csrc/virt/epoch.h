@@ -46,6 +46,17 @@ static inline void pm_cpumask_or(struct pm_cpumask *to, const struct pm_cpumask 
 				      memory_order_relaxed);
 }
 
+/// Every CPU of a machine; the mask is the caller's own.
+static inline void pm_cpumask_fill(struct pm_cpumask *mask, uint32_t nr_cpus)
+{
+	uint32_t cpu;
+
+	/* Relaxed: nobody else knows the mask. */
+	for (cpu = 0; cpu < nr_cpus; cpu++)
+		atomic_store_explicit(&mask->word[cpu / 64], atomic_load_explicit(&mask->word[cpu / 64], memory_order_relaxed) | (uint64_t)1 << (cpu % 64),
+				      memory_order_relaxed);
+}
+
 static inline bool pm_cpumask_test(const struct pm_cpumask *mask, uint32_t cpu)
 {
 	/* Relaxed: set by pm_space_enter() before its first access, with a full fence. */

@@ -325,8 +325,10 @@ static enum pm_status wait_entry(struct fault *f)
 	bool wait;
 
 	pm_lock(&f->leaf->lock);
-	wait = pm_pte_load(f->entry) == f->pte;
+	wait = pm_pte_load(f->entry) == f->pte || PM_PLANTED(MOVE_WAIT_NO_RECHECK);
 	if (wait) {
+		if (PM_PLANTED(MOVE_WAITER_REFERS))
+			(void)pm_page_try_get(pm_page_of(f->call->m, pfn));
 		pm_wait_prepare(f->call, &waiter, by_frame ? pm_page_key(pfn) : pm_area_key(f->vma, f->pte));
 		if (by_frame)
 			wait = (pm_page_set(pm_page_of(f->call->m, pfn), PM_PG_WAITERS) & PM_PG_LOCKED) != 0;
@@ -335,6 +337,8 @@ static enum pm_status wait_entry(struct fault *f)
 	if (wait)
 		status = pm_call_sleep(f->call, &waiter);
 	pm_wait_finish(f->call, &waiter);
+	if (PM_PLANTED(MOVE_WAITER_REFERS) && waiter.key)
+		pm_page_put(f->call, pfn);
 	return status;
 }
 

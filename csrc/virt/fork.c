@@ -21,12 +21,13 @@ static void copy_contents(const struct fork *f, _Atomic uint64_t *source, uint64
 	if (!pm_has_contents(m))
 		return;
 	if (others_write) {
-		(void)atomic_fetch_and(source, ~PM_PTE_WRITE);
+		(void)pm_pte_clear_bits(source, PM_PTE_WRITE);
 		pm_tlb_flush(f->call, &f->parent->cpus);
 	}
+	pm_yield(PM_AT_COPY, pm_frame_bytes(m, pm_pte_pfn(pte)));
 	memcpy(pm_frame_bytes(m, to), pm_frame_bytes(m, pm_pte_pfn(pte)), PM_PAGE_SIZE);
 	if (others_write)
-		(void)atomic_fetch_or(source, PM_PTE_WRITE);
+		(void)pm_pte_set_bits(source, PM_PTE_WRITE);
 }
 
 /// A pinned page of the parent is not shared: what the device writes must stay the parent's, so the child gets a copy now.
@@ -102,8 +103,9 @@ static uint64_t copy_leaf(struct fork *f, struct pm_vma *vma, struct pm_table *f
 		if (pm_pte_is_swap(pte) && !PM_PLANTED(FORK_NO_SWAP_COUNT))
 			swap->dup(f->call->m, pm_pte_slot(pte));
 		/* Swap entries and migration entries alike: from now on two spaces name the page. */
+		if (!PM_PLANTED(FORK_MOVING_EXCLUSIVE) || pm_pte_is_swap(pte))
+			pm_pte_store(source, pte & ~(PM_PTE_WRITE | PM_PTE_EXCLUSIVE));
 		pte &= ~(PM_PTE_WRITE | PM_PTE_EXCLUSIVE);
-		pm_pte_store(source, pte);
 		pm_pte_store(copy, pte);
 	}
 	pm_unlock_nested(&to->lock, PM_RANK_TABLE_NESTED);

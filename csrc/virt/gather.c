@@ -7,6 +7,7 @@ void pm_gather_begin(struct pm_gather *gather, struct pm_call *call, struct pm_s
 	gather->call = call;
 	gather->space = space;
 	gather->alone = pm_access_alone(call, &space->cpus);
+	gather->noted = false;
 	gather->n = 0;
 }
 
@@ -42,6 +43,7 @@ static void flush(struct pm_gather *gather)
 		return;
 	if (!gather->alone && !PM_PLANTED(UNMAP_NO_FLUSH))
 		pm_tlb_flush(gather->call, &gather->space->cpus);
+	pm_gather_noted(gather->call->m->virt, &gather->noted);
 	pm_gather_give_back(gather->call, gather->n, gather->pfns);
 	gather->n = 0;
 }
@@ -79,10 +81,12 @@ void pm_gather_range(struct pm_gather *gather, struct pm_vma *vma, uint64_t star
 		pm_lock(&leaf->lock);
 		for (; addr < stop; addr += PM_PAGE_SIZE) {
 			_Atomic uint64_t *entry = pm_table_entry(leaf, addr);
-			uint64_t pte;
+			uint64_t pte = pm_pte_load(entry);
 
-			if (!pm_pte_load(entry))
+			if (!pte)
 				continue;
+			if (!gather->alone && pm_pte_present(pte))
+				pm_gather_note(m->virt, pte, pm_page_of(m, pm_pte_pfn(pte)), &gather->noted);
 			pm_table_break(leaf);
 			pte = pm_pte_clear(entry, gather->alone);
 			if (pm_pte_present(pte))

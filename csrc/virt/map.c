@@ -174,7 +174,7 @@ static void protect_entries(struct pm_space *space, struct pm_vma *vma)
 					(void)pm_pte_set_bits(entry, PM_PTE_READ);
 				if (PM_PLANTED(PROTECT_WIDENS) && (vma->prot & PM_PROT_WRITE))
 					(void)pm_pte_set_bits(entry, PM_PTE_WRITE);
-			} else if (pm_pte_is_migration(pte)) {
+			} else if (pm_pte_is_migration(pte) && !PM_PLANTED(PROTECT_SKIPS_MOVING)) {
 				pm_pte_store(entry, pte & ~PM_PTE_WRITE);
 			}
 		}

@@ -190,6 +190,36 @@ enum pm_status pm_owner_alloc(struct pm_machine *m, uint32_t cpu, uint64_t handl
 	return status;
 }
 
+enum pm_status pm_load_owner(struct pm_machine *m, uint32_t cpu, uint64_t handle, size_t n, const uint64_t *pfns, size_t *ret)
+{
+	struct pm_call call;
+	struct pm_owner *owner;
+	enum pm_status status = begin(m, cpu, handle, true, &call, &owner);
+	size_t i;
+
+	*ret = 0;
+	if (status)
+		return status;
+	for (i = 0; i < n && !status; i++) {
+		bool inside = pm_zone_of(m, pfns[i]) != NULL;
+		uint32_t word = inside ? pm_frame_word(pm_frame_of(m, pm_pfn(pfns[i]))) : 0;
+
+		if (!inside)
+			status = PM_ERR_RANGE;
+		else if (pm_word_kind(word) != PM_FRAME_USED)
+			status = pm_word_kind(word) == PM_FRAME_OWNED ? PM_ERR_OWNED : PM_ERR_ORDER;
+		else if (!reserve_number(&call, owner))
+			status = PM_ERR_NOMEM;
+		if (status)
+			break;
+		pm_page_own(m, pm_pfn(pfns[i]));
+		mark_frame(m, owner, pm_pfn(pfns[i]), take_number(owner, pm_pfn(pfns[i])));
+		++*ret;
+	}
+	end_write(&call, owner);
+	return status;
+}
+
 enum pm_status pm_owner_free(struct pm_machine *m, uint32_t cpu, uint64_t handle, uint32_t number)
 {
 	struct pm_call call;

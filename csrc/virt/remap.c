@@ -79,12 +79,13 @@ static enum pm_status move(struct remap *r) PM_NO_TSA
 	pm_vma_insert(fresh);
 	if (model.mapping)
 		pm_rwsem_write_always(r->call, &model.mapping->lock);
-	root = pm_anon_lock_write(r->call, r->vma);
+	root = PM_PLANTED(REMAP_NO_ANON_LOCK) ? NULL : pm_anon_lock_write(r->call, r->vma);
 	move_entries(r, old_pages);
 	/* Old translations end before the new place can be written through. */
 	if (!PM_PLANTED(REMAP_NO_FLUSH))
 		pm_tlb_flush(r->call, &r->space->cpus);
-	pm_anon_unlock_write(r->call, root);
+	if (!PM_PLANTED(REMAP_NO_ANON_LOCK))
+		pm_anon_unlock_write(r->call, root);
 	if (model.mapping)
 		pm_rwsem_write_unlock(r->call->waits, &model.mapping->lock);
 	pm_area_unmap(r->call, r->space, r->addr, r->addr + r->length);

@@ -2,10 +2,28 @@
 
 #include "virt/gather.h"
 
+/// A planted bug: the areas in the opposite order, children before their parents.
+static bool walk_backwards(struct pm_rmap_visitor *visitor, struct pm_anon *anon, struct pm_interval *node, uint64_t index)
+{
+	struct pm_vma *vma;
+
+	if (!node)
+		return true;
+	vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
+	if (!walk_backwards(visitor, anon, pm_interval_next(&anon->links, node, index, index), index))
+		return false;
+	visitor->nr_visited++;
+	return visitor->visit(visitor, vma, pm_vma_addr(vma, index));
+}
+
 void pm_rmap_walk_links(struct pm_rmap_visitor *visitor, struct pm_anon *anon, uint64_t index)
 {
 	struct pm_interval *node;
 
+	if (PM_PLANTED(WALK_CHILD_FIRST)) {
+		(void)walk_backwards(visitor, anon, pm_interval_first(&anon->links, index, index), index);
+		return;
+	}
 	for (node = pm_interval_first(&anon->links, index, index); node; node = pm_interval_next(&anon->links, node, index, index)) {
 		struct pm_vma *vma = PM_CONTAINER_OF(node, struct pm_anon_link, node)->vma;
 
@@ -83,7 +101,7 @@ bool pm_rmap_lock_entry(struct pm_vma *vma, uint64_t addr, struct pm_pfn pfn, st
 		return false;
 	pm_lock(&leaf->lock);
 	pte = pm_pte_load(entry);
-	if (pm_pte_present(pte) && pm_pfn_eq(pm_pte_pfn(pte), pfn)) {
+	if ((pm_pte_present(pte) && pm_pfn_eq(pm_pte_pfn(pte), pfn)) || PM_PLANTED(WALK_NO_RECHECK)) {
 		*ret_leaf = leaf;
 		*ret = entry;
 		return true;
@@ -161,6 +179,11 @@ bool pm_rmap_clean(struct pm_call *call, struct pm_pfn pfn)
 	struct flushing walk = { .visitor = { .visit = visit_clean, .call = call, .pfn = pfn } };
 
 	pm_rmap_walk(&walk.visitor);
+	/* Who unmaps the page at this moment may not have flushed yet, and no entry says where it was mapped. */
+	if (atomic_load(&call->m->virt->unflushed)) {
+		pm_cpumask_fill(&walk.mask, call->m->nr_cpus);
+		walk.changed = true;
+	}
 	if (walk.changed && !PM_PLANTED(CLEAN_NO_FLUSH))
 		pm_tlb_flush(call, &walk.mask);
 	return walk.dirty;
@@ -236,6 +259,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 
 	while ((addr = pm_table_next_leaf(vma->space, addr, end, &leaf)) < end) {
 		uint64_t stop = pm_table_leaf_end(addr, end), pfns[PM_TABLE_ENTRIES];
+		bool noted = false;
 		size_t n = 0;
 
 		pm_lock(&leaf->lock);
@@ -246,6 +270,8 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 
 			if (!pte || (!even_private && (anon || !pm_pte_present(pte))))
 				continue;
+			if (pm_pte_present(pte))
+				pm_gather_note(m->virt, pte, pm_page_of(m, pm_pte_pfn(pte)), &noted);
 			pm_table_break(leaf);
 			pte = pm_pte_exchange(entry, 0);
 			if (pm_pte_is_swap(pte))
@@ -259,6 +285,7 @@ static void unmap_area(struct pm_call *call, struct pm_vma *vma, uint64_t first,
 			continue;
 		if (!PM_PLANTED(TRUNCATE_NO_FLUSH))
 			pm_tlb_flush(call, &vma->space->cpus);
+		pm_gather_noted(m->virt, &noted);
 		pm_gather_give_back(call, n, pfns);
 	}
 }

@@ -126,6 +126,8 @@ struct pm_virt {
 	/// Two flushes that wait for threads without a slot of their own may not overlap: each turns the index of a slot over.
 	struct pm_lock turn;		  ///< rank WAIT
 	_Atomic uint64_t clock_ns;	  ///< (A) virtual time
+	/// (A) Unmappings that have cleared a writable entry of a file's page, and have not flushed yet (pm_gather_note()).
+	_Atomic uint64_t unflushed;
 };
 
 /// Makes and unmakes it. PM_ERR_NOMEM.

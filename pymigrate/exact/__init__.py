@@ -6,7 +6,7 @@ pymigrate needs any of it.
 
 from __future__ import annotations
 
-from pymigrate.exact.start import refine
 from pymigrate.exact.walk import Walker, WalkError
+from pymigrate.replaying.exact_start import refine
 
 __all__ = ["WalkError", "Walker", "refine"]

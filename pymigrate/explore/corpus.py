@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pymigrate.explore.program import Program
+from collections.abc import Sequence
 
-__all__ = ["CORPUS", "corpus"]
+from pymigrate.explore.program import PROTOCOLS, Program
+
+__all__ = ["CORPUS", "MOVES", "corpus", "known_races"]
 
 # By race; the names are those of the reference.
 CORPUS: dict[str, tuple[str, ...]] = {
@@ -90,7 +92,110 @@ CORPUS: dict[str, tuple[str, ...]] = {
 }
 
 
-def corpus(race: str = "") -> list[Program]:
-    """All of them, those of `race` first."""
-    races = sorted(CORPUS, key=lambda name: name != race)
-    return [Program.parse(text) for name in races for text in CORPUS[name]]
+# With a migration, by race; `@` is a protocol.
+MOVES: dict[str, tuple[str, ...]] = {
+    "fault": (
+        "common memory; write A0 / migrate A0 @ / write A0",
+        "common memory; write A0 / migrate A0 @ / read A0 / read A0",
+        "ram memory; write A2 / migrate A2 @ / read A2 / read A2",
+        "common memory; write A0 / migrate A0 @ / migrate A0 @",
+        "common memory; write A0 / migrate A0 @ touch / migrate A0 @ touch",
+        "common memory; write A0, write A1 / migrate_all A @ / write A1, write A0",
+        "common memory; write A0, fork A B / migrate A0 @ / write A0",
+    ),
+    "fork": (
+        "common memory; write A0 / migrate A0 @ / fork A B",
+        "common memory; write A0 / migrate A0 @ / fork A B, write A0",
+        "common memory; write A0, fork A B / migrate A0 @ / fork A C",
+        "common memory; write A0, fork A B / migrate A0 @ / write B0",
+    ),
+    "exit, munmap": (
+        "common memory; write A0 / migrate A0 @ / unmap A0",
+        "common memory; write A0 / migrate A0 @ / exit A",
+        "common memory; write A0, fork A B / migrate A0 @ / exit B",
+        "common memory; write A0 / migrate A0 @ / poke A0",
+        "common memory; write A0 / migrate A0 @ / exit A / fork A B",
+    ),
+    "mremap": (
+        "common memory; write A0 / migrate A0 @ / remap A0",
+        "common memory; write A0 / migrate A0 @ / remap A0, write A6",
+        "common memory; write A0, remap A0 / migrate A6 @ / remap A6",
+    ),
+    "swap-in, swapoff": (
+        "common memory; write A0, page_out A0, read A0 / migrate A0 @ / page_out A0, read A0",
+        "common memory; write A0, fork A B, page_out A0 / read A0 / migrate A0 @",
+        "common device; write A0, page_out A0 / read A0 / migrate A0 @",
+        "common memory; write A0, page_out A0, read A0 / migrate A0 @ / swap_off",
+        "common memory; write A0, fork A B, page_out A0, read A0 / migrate A0 @ / read B0",
+        "common memory; write A0 / migrate A0 @ / page_out A0",
+        "common memory; write A0, fork A B / migrate A0 @ / write A0",
+    ),
+    "truncate": (
+        "ram memory; write A2 / migrate A2 @ / truncate 0",
+        "common memory; read A2 / migrate A2 @ / truncate 0",
+        "buffers memory; write A2 / migrate A2 @ / truncate 0",
+        "common memory; read A4 / migrate A4 @ / truncate 0",
+    ),
+    "cache lookup": (
+        "ram memory; file_write 0 / migrate A2 @ / file_read 0",
+        "ram memory; file_write 0 / migrate A2 @ / file_write 0",
+        "common memory; file_write 0, sync / migrate A2 @ / file_write 0",
+        "buffers memory; write A2 / migrate A2 @ / file_read 0",
+        "common memory; write A0, fork A B / migrate A0 @ / write A0",
+        "buffers memory; file_write 0 / migrate A2 @ / read A2",
+    ),
+    "direct I/O pin": (
+        "common memory; write A0 / migrate A0 @ / poke A0",
+        "common memory; write A0, pin A0 / migrate A0 @ / read A0",
+        "ram memory; write A2 / migrate A2 @ / poke A2",
+    ),
+    "stale TLB": (
+        "common memory; write A0 / migrate A0 @ / write A0",
+        "ram memory; write A2 / migrate A2 @ / write A2",
+    ),
+    "mprotect, copy-on-write": (
+        "common memory; write A0 / migrate A0 @ / protect A0 r",
+        "common memory; write A0, fork A B / migrate A0 @ / read B0",
+        "common memory; write A0, fork A B / migrate A0 @ / write A0",
+        "common memory; write A0, protect A0 r / migrate A0 @ / protect A0 rw, write A0",
+    ),
+    "mlock": (
+        "common memory; write A0, mlock A0 / migrate A0 @ / read A0",
+        "common memory; write A0, mlock A0 / migrate A0 @ touch / read A0",
+        "common memory; write A0 / migrate A0 @ / mlock A0",
+        "common memory; write A0, mlock A0 / migrate A0 @ / munlock A0",
+    ),
+    "writeback start": (
+        "common memory; write A0, page_out A0, read A0, write A0 / migrate A0 @ / page_out A0",
+        "buffers memory; write A2 / migrate A2 @ / sync",
+        "common memory; write A2 / migrate A2 @ / sync",
+        "common device; write A0 / migrate A0 @ / page_out A0",
+        "release memory; write A2 / migrate A2 @ / sync",
+    ),
+}
+
+
+def known_races() -> list[str]:
+    """The names of all races that a known program is about."""
+    return sorted({*CORPUS, *MOVES})
+
+
+def corpus(
+    race: str = "", *, protocols: Sequence[str] = PROTOCOLS, race_only: bool = False, moves_only: bool = False
+) -> list[Program]:
+    """The known programs, those of `race` first, each migration by each of the protocols.
+
+    Args:
+        race: A name of `known_races()`, or nothing.
+        protocols: Of the migrations; none leaves them out.
+        race_only: Leave out those of other races.
+        moves_only: Leave out programs without a migration.
+    """
+    programs = []
+    for name in sorted(known_races(), key=lambda one: one != race):
+        if race_only and name != race:
+            continue
+        texts = [] if moves_only else list(CORPUS.get(name, ()))
+        texts += [text.replace("@", protocol) for text in MOVES.get(name, ()) for protocol in protocols]
+        programs += [Program.parse(text) for text in texts]
+    return programs

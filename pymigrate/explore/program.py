@@ -7,6 +7,10 @@ A program as text: the world, what happens before the tasks begin, and each task
 The world is the kind of the file (ram, common, buffers, fallback, release), swap (none, memory, device), and perhaps
 `shared`: all tasks on one CPU. Spaces are A to D, of which A exists. Pages 0 and 1 are anonymous, 2 and 3 a shared
 mapping of the file, 4 and 5 a private one; 0 and 1 can be moved to 6 and 7.
+
+A migration names its protocol, and its mode and the flag `touch` where they are not the usual ones:
+
+    common memory; write A0 / migrate A0 entry / migrate_all A swap-cache async touch
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["KINDS", "SETUP", "Operation", "Program", "draw_program"]
+__all__ = ["KINDS", "PROTOCOLS", "SETUP", "Operation", "Program", "draw_program"]
 
 SETUP = 255
 FILES = ("ram", "common", "buffers", "fallback", "release")
@@ -30,9 +34,14 @@ KINDS: dict[str, str] = {
     "read": "page", "write": "page", "fork": "child", "exit": "space", "unmap": "page", "protect": "protection",
     "remap": "page", "mlock": "page", "munlock": "page", "poke": "page", "pin": "page", "unpin": "", "page_out": "page",
     "truncate": "number", "sync": "", "drop": "", "file_read": "file page", "file_write": "file page", "swap_off": "",
-    "swap_on": "", "reclaim": "",
+    "swap_on": "", "reclaim": "", "migrate": "page migration", "migrate_all": "space migration",
 }  # fmt: skip
 NUMBER_OF = {name: number for number, name in enumerate(KINDS)}
+
+# As enum pm_migrate_protocol and enum pm_migrate_mode; "" is what a migration does that names none.
+PROTOCOLS = ("entry", "swap-cache", "table-lock", "semaphore", "waitqueue")
+MODES = ("async", "light", "")
+TOUCH = 32
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Operation:
         space: 0 to 3, for A to D.
         page: 0 to 7.
         value: Of `fork` the child (0 to 2, for B to D), of `protect` 0 (read) or 1 (write too), of `truncate` the pages
-            that stay.
+            that stay, of a migration its protocol, its mode times 8, and 32 for `touch`.
     """
 
     task: int
@@ -67,6 +76,10 @@ class Operation:
             return f"{self.kind} {space}"
         if what == "number":
             return f"{self.kind} {self.value}"
+        if what.endswith("migration"):
+            page = str(self.page) if what == "page migration" else ""
+            words = (PROTOCOLS[self.value % 8], MODES[self.value // 8 % 4], "touch" if self.value & TOUCH else "")
+            return " ".join([self.kind, f"{space}{page}", *filter(None, words)])
         return f"{self.kind} {self.page}" if what == "file page" else self.kind
 
     @staticmethod
@@ -80,6 +93,8 @@ class Operation:
         if not words or words[0] not in KINDS:
             raise ValueError(f"{text.strip()!r} is no operation: expected one of {', '.join(KINDS)}")
         what, rest = KINDS[words[0]], words[1:]
+        if what.endswith("migration"):
+            return _parse_migration(words, text, task)
         wanted = {"page": 1, "space": 1, "number": 1, "file page": 1, "child": 2, "protection": 2, "": 0}[what]
         if len(rest) != wanted:
             raise ValueError(f"{text.strip()!r}: {words[0]} takes {wanted} words, as {what or 'nothing'}")
@@ -102,6 +117,25 @@ class Operation:
                 raise ValueError(f"{text.strip()!r}: the protection is r or rw")
             operation = replace(operation, value=int(rest[1] == "rw"))
         return operation
+
+
+def _parse_migration(words: list[str], where: str, task: int) -> Operation:
+    """Reads what follows `migrate` or `migrate_all`."""
+    kind, rest = words[0], words[1:]
+    if len(rest) < 2 or rest[1] not in PROTOCOLS:
+        raise ValueError(f"{where.strip()!r}: {kind} takes a place and a protocol: one of {', '.join(PROTOCOLS)}")
+    more = rest[2:]
+    mode = MODES.index(more.pop(0)) if more and more[0] in MODES[:2] else MODES.index("")
+    touch = bool(more) and more.pop(0) == "touch"
+    if more or (len(rest) > 2 and not touch and mode == MODES.index("")):
+        raise ValueError(f"{where.strip()!r}: a protocol may be followed by async or light, and by touch")
+    page = 0
+    if KINDS[kind] == "page migration":
+        page = _number(rest[0][1:], PAGES, where)
+    elif len(rest[0]) != 1:
+        raise ValueError(f"{where.strip()!r}: {kind} takes a space, A to D")
+    value = PROTOCOLS.index(rest[1]) + 8 * mode + (TOUCH if touch else 0)
+    return Operation(task, kind, _space(rest[0][:1], where), page, value)
 
 
 def _space(text: str, where: str) -> int:
@@ -170,12 +204,15 @@ class Program:
         return replace(self, operations=tuple(replace(one, task=moved[one.task]) for one in left))
 
 
-def draw_program(source: random.Random, *, kinds: Sequence[str] = tuple(KINDS)) -> Program:
+def draw_program(
+    source: random.Random, *, kinds: Sequence[str] = tuple(KINDS), protocols: Sequence[str] = PROTOCOLS
+) -> Program:
     """Draws a program of two or three tasks whose operations meet: most are about one page.
 
     Args:
         source: Of random numbers; the same one gives the same programs.
-        kinds: The operations to draw from.
+        kinds: The operations to draw from. If migrations are among them, half of the programs have one at least.
+        protocols: Of the migrations.
     """
     nr_tasks = source.choice((2, 2, 2, 3))
     page = source.choice((0, 0, 0, 2, 2, 4))
@@ -183,13 +220,25 @@ def draw_program(source: random.Random, *, kinds: Sequence[str] = tuple(KINDS)) 
         Operation(SETUP, kind, page=0 if kind == "fork" else page)
         for kind in source.choice(((), ("write",), ("write",), ("write", "fork"), ("write", "page_out")))
     ]
-    operations += [_draw_operation(source, SETUP, kinds, page)] if source.random() < 0.3 else []
+    operations += [_draw_operation(source, SETUP, kinds, page, protocols)] if source.random() < 0.3 else []
     tasks = [*range(nr_tasks), *(source.randrange(nr_tasks) for _ in range(source.choice((0, 0, 1, 1, 2))))]
-    operations += [_draw_operation(source, task, kinds, page) for task in sorted(tasks)]
+    drawn = [_draw_operation(source, task, kinds, page, protocols) for task in sorted(tasks)]
+    if "migrate" in kinds and source.random() < 0.5:
+        at = source.randrange(len(drawn))
+        drawn[at] = _draw_operation(source, drawn[at].task, ("migrate",), page, protocols)
+    operations += drawn
     return Program(tuple(operations), source.choice(FILES), source.choice(SWAPS), source.random() < 0.1)
 
 
-def _draw_operation(source: random.Random, task: int, kinds: Sequence[str], page: int) -> Operation:
+def draw_migration(source: random.Random, protocols: Sequence[str] = PROTOCOLS) -> int:
+    """Draws the value of a migration: the usual mode most of the time."""
+    mode = source.choice((0, 1, 2, 2, 2, 2))
+    return PROTOCOLS.index(source.choice(tuple(protocols))) + 8 * mode + (TOUCH if source.random() < 0.3 else 0)
+
+
+def _draw_operation(
+    source: random.Random, task: int, kinds: Sequence[str], page: int, protocols: Sequence[str]
+) -> Operation:
     kind = source.choice((*kinds, *(one for one in ("read", "write", "write", "fork", "page_out") if one in kinds)))
     where = page if source.random() < 0.85 else source.choice((0, 1, 2, 4, 6))
     drawn = Operation(
@@ -197,7 +246,7 @@ def _draw_operation(source: random.Random, task: int, kinds: Sequence[str], page
         kind=kind,
         space=source.choice((0, 0, 0, 1)),
         page=where % 2 if KINDS[kind] == "file page" else where,
-        value=source.randrange(2),
+        value=draw_migration(source, protocols) if KINDS[kind].endswith("migration") else source.randrange(2),
     )
     # Without what its text does not say.
     return Operation.parse(str(drawn), task)

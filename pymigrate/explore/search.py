@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from pymigrate.errors import PymigrateError
-from pymigrate.explore.program import FILES, NUMBER_OF, SWAPS, Program
+from pymigrate.explore.program import FILES, NUMBER_OF, PROTOCOLS, SWAPS, Program
 
 __all__ = ["Explorer", "Finding", "Planted", "Switch", "planted_bugs", "shrink_program"]
 
@@ -57,6 +57,8 @@ class Finding:
         complete: Every schedule within the bound was run.
         schedule: The failing one.
         lost: Switches of it that were too many to be kept: then it cannot be replayed.
+        attempted: Frames that were to move, by protocol (`PROTOCOLS`).
+        moved: Those that did.
     """
 
     failure: str
@@ -66,6 +68,8 @@ class Finding:
     complete: bool
     schedule: tuple[Switch, ...] = ()
     lost: int = 0
+    attempted: tuple[int, ...] = (0,) * len(PROTOCOLS)
+    moved: tuple[int, ...] = (0,) * len(PROTOCOLS)
 
     @property
     def failed(self) -> bool:
@@ -158,6 +162,8 @@ class Explorer:
             complete=bool(got.complete),
             schedule=tuple(Switch(one.step, one.task, bool(one.forced)) for one in got.schedule[0 : got.nr]),
             lost=got.lost,
+            attempted=tuple(got.attempted),
+            moved=tuple(got.moved),
         )
 
     def all(self, program: Program, *, preemptions: int = 2, most: int = MOST) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -107,14 +108,16 @@ class Decoder:
         Raises:
             RecordingError: The pages are damaged (strict).
         """
-        view, at, size = ffi.from_buffer("char[]", data), 0, len(data)
-        while at < size:
-            status = lib.pm_decoder_pages(self._decoder, cpu, page_bytes, view + at, size - at, self._used)
-            if status != lib.PM_OK:
-                raise self._failed(status)
-            at += self._used[0]
-            if at < size:
-                self._columns.take()
+        at, size = 0, len(data)
+        # Given back at once, or the traceback of an error would hold on to the caller's bytes.
+        with ffi.from_buffer("char[]", data) as view:
+            while at < size:
+                status = lib.pm_decoder_pages(self._decoder, cpu, page_bytes, view + at, size - at, self._used)
+                if status != lib.PM_OK:
+                    raise self._failed(status)
+                at += self._used[0]
+                if at < size:
+                    self._columns.take()
         self._columns.take(at_least=BATCH // 4)
         self.report()
 
@@ -139,7 +142,7 @@ class Decoder:
             raise self.fail("its events have samples of different layouts without an identifier")
         check(status)
 
-    def perf(self, data: bytes | memoryview, unpack: Callable[[memoryview], Iterator[bytes]]) -> int:
+    def perf(self, data: bytes | memoryview, unpack: Callable[[bytes], Iterator[bytes]]) -> int:
         """Decodes records of perf.data.
 
         Args:
@@ -152,7 +155,11 @@ class Decoder:
         Raises:
             RecordingError: The records are damaged (strict).
         """
-        view = ffi.from_buffer("char[]", data)
+        with ffi.from_buffer("char[]", data) as view:
+            return self._perf(view, data, unpack)
+
+    def _perf(self, view: Any, data: bytes | memoryview, unpack: Callable[[bytes], Iterator[bytes]]) -> int:
+        """`perf`, with `view` a pointer to the data."""
         at, size = 0, len(data)
         span = ffi.new("struct pm_perf_span *")
         while True:
@@ -168,11 +175,12 @@ class Decoder:
                 self.report()
                 return int(at)
             if span.stop == lib.PM_PERF_COMPRESSED:
-                for piece in unpack(memoryview(data)[start + span.pos : start + span.pos + span.size]):
+                # A copy, 64 KiB at most: the traceback of an error would hold on to a view of the file.
+                for piece in unpack(bytes(data[start + span.pos : start + span.pos + span.size])):
                     self._rest += piece
                     self._rest = self._rest[self.perf(self._rest, self._refuse) :]
 
-    def _refuse(self, data: memoryview) -> Iterator[bytes]:
+    def _refuse(self, data: bytes) -> Iterator[bytes]:
         raise self.fail("a compressed record within a compressed record")
 
     @property
@@ -180,12 +188,22 @@ class Decoder:
         """Bytes of a record within compressed ones whose end has not come."""
         return len(self._rest)
 
-    def finish(self, *, truncated: bool = False) -> tuple[Events, ParseStats]:
+    def finish(self, *, truncated: bool = False, tail_lost: bool = False) -> tuple[Events, ParseStats]:
         """The events of all CPUs in order of time, and the counts.
 
         Args:
             truncated: The source ended too early, which the caller has found out and may pass over.
+            tail_lost: The tracer lost events at the end, nobody knows how many: they count as one.
         """
         self._columns.take()
         stats = self._stats()
-        return self._columns.join(merge=True), replace(stats, truncated=1) if truncated else stats
+        if truncated:
+            stats = replace(stats, truncated=1)
+        if tail_lost:
+            stats = replace(
+                stats,
+                lost_lines=stats.lost_lines + 1,
+                lost_events=stats.lost_events + 1,
+                first_lost_line=stats.first_lost_line or stats.lines,
+            )
+        return self._columns.join(merge=True), stats

@@ -23,7 +23,7 @@ from pymigrate.recording.snapshot import MAX_FRAMES, FrameTimes, Snapshot, read_
 from pymigrate.recording.spool import is_spool
 from pymigrate.recording.trace import ParseStats
 
-__all__ = ["ImportResult", "Parts", "assemble", "import_recording"]
+__all__ = ["ImportResult", "Parts", "assemble", "import_recording", "recording_of_snapshot"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -302,6 +302,33 @@ def _read_parts(files: _Source, source: SourceEvents, *, lenient: bool, with_end
         samples_skipped=samples_skipped,
         meta=meta,
         path=str(files.meta or files.start or files.events),
+    )
+
+
+def recording_of_snapshot(snapshot: Snapshot, meta: dict[str, Any], path: str) -> Recording:
+    """A recording without events: a snapshot and what is known of its machine.
+
+    Args:
+        snapshot: The frames and texts.
+        meta: What `meta.json` says; zones that it lacks are taken from the snapshot's zoneinfo.
+        path: The file for messages about `meta`.
+
+    Raises:
+        RecordingError: The machine is one that this build cannot imitate.
+    """
+    events = Events.empty()
+    host = _host(meta, events, snapshot, path)
+    _check_order(host, path)
+    return Recording(
+        events=events,
+        frame_flags=snapshot.flags,
+        frame_mapcount=snapshot.mapcount,
+        frame_times=snapshot.times,
+        samples=Samples.empty(),
+        initial=InitialAllocations.empty(),
+        host=host,
+        start=snapshot.texts,
+        start_ns=snapshot.text_ns,
     )
 
 

@@ -7,7 +7,7 @@ The layout is that of tools/perf/Documentation/perf.data-file-format.txt and per
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pymigrate.errors import RecordingError
 from pymigrate.recording.decode import Decoder, Progress
 from pymigrate.recording.events import Events
 from pymigrate.recording.sections import MAX_CPUS, Cursor, TraceData, mapped, read_event_formats, read_header_info
-from pymigrate.recording.sources import unzstd_stream
+from pymigrate.recording.sources import ZstdBlocks, unzstd_stream
 from pymigrate.recording.trace import ParseStats
 
 __all__ = ["MAGIC", "read_perf_data"]
@@ -29,6 +29,8 @@ _TRACING_MAGIC = b"\x17\x08\x44tracing"
 _FEATURE_TRACING_DATA, _FEATURE_OSRELEASE, _FEATURE_NRCPUS = 1, 4, 7
 _RECORD_ATTR, _RECORD_TRACING_DATA, _RECORD_FEATURE, _RECORD_COMPRESSED = 64, 66, 80, (81, 83)
 _RECORD_SAMPLE = 9
+# A record's size has 16 bits; perf leaves room for the head (8 bytes, or 16 and padding) and one more.
+_FULL_RECORD_BYTES = 65536 - 16 - 8
 _ATTR_BYTES_MIN, _USE_CLOCKID = 64, 1 << 25
 _CLOCKS = {0: "realtime", 1: "mono", 4: "mono_raw", 7: "boot", 11: "tai"}
 
@@ -167,16 +169,38 @@ def _read_head(data: Any, path: str, *, lenient: bool) -> _Contents:
     return contents
 
 
-def _no_zstd(path: str) -> Any:
-    """Asks for a zstd reader only when a compressed record comes."""
-    feed: list[Any] = []
+class _Unpacker:
+    """Decompresses the data of compressed records, which are pieces of one zstd stream, cut anywhere.
 
-    def unpack(piece: memoryview) -> Iterator[bytes]:
-        if not feed:
-            feed.append(unzstd_stream(path))
-        yield from feed[0](piece)
+    The reader of zstd is asked for only when a compressed record comes.
 
-    return unpack
+    Attributes:
+        blocks: Where in the stream's blocks the data so far end.
+        full: Whether the last record was as long as perf makes them.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._feed: Callable[[bytes], Iterator[bytes]] | None = None
+        self.blocks = ZstdBlocks()
+        self.full = False
+
+    def __call__(self, piece: bytes) -> Iterator[bytes]:
+        if self._feed is None:
+            self._feed = unzstd_stream(self._path)
+        self.full = len(piece) >= _FULL_RECORD_BYTES
+        self.blocks.feed(piece)
+        yield from self._feed(piece)
+
+    @property
+    def tail_lost(self) -> bool:
+        """Whether perf left the end of the stream in its compressor.
+
+        perf flushes the compressor once for each piece of a ring buffer. Where what it has to say does not fit into the
+        record under way, the rest comes with the next piece; after the last piece it never comes, and perf ends in
+        order (tools/perf/util/zstd.c, to this day). So the stream ends inside a block, behind a full record.
+        """
+        return self.full and self.blocks.inside
 
 
 def read_perf_data(
@@ -187,6 +211,7 @@ def read_perf_data(
     Args:
         path: The file.
         lenient: Count damaged samples and pass over them; read a file that perf did not close up to where it was cut.
+            Events that perf itself lost are counted in any case.
         progress: Called with the bytes of records and the events so far.
 
     Returns:
@@ -196,7 +221,7 @@ def read_perf_data(
         RecordingError: The file is damaged, holds no tracepoints, or is of a big-endian or 32-bit machine.
     """
     name = str(path)
-    unpack = _no_zstd(name)
+    unpack = _Unpacker(name)
     with mapped(path) as data, Decoder("perf.data", name, lenient=lenient, progress=progress) as decoder:
         contents = _read_head(data, name, lenient=lenient)
         if contents.header_page:
@@ -213,8 +238,10 @@ def read_perf_data(
                     break
             if done == 0:
                 raise RecordingError(f"byte {at}: a record of more than {FEED_BYTES} bytes", path=name)
-        truncated = at < contents.stop or decoder.rest > 0 or contents.truncated
+        whole = at == contents.stop and not contents.truncated
+        tail_lost = whole and unpack.tail_lost
+        truncated = not whole or (not tail_lost and (decoder.rest > 0 or unpack.blocks.inside))
         if truncated and not lenient:
             raise RecordingError("the data end inside a record", path=name)
-        events, stats = decoder.finish(truncated=truncated)
+        events, stats = decoder.finish(truncated=truncated, tail_lost=tail_lost)
     return events, stats, contents.data

@@ -15,7 +15,17 @@ from typing import Any
 
 from pymigrate.errors import RecordingError
 
-__all__ = ["CHUNK_BYTES", "SUFFIXES", "find_file", "is_packed", "read_all", "read_chunks", "unzstd", "unzstd_stream"]
+__all__ = [
+    "CHUNK_BYTES",
+    "SUFFIXES",
+    "ZstdBlocks",
+    "find_file",
+    "is_packed",
+    "read_all",
+    "read_chunks",
+    "unzstd",
+    "unzstd_stream",
+]
 
 CHUNK_BYTES = 1 << 20
 SUFFIXES = ("", ".zst", ".gz")
@@ -181,7 +191,7 @@ def unzstd(data: bytes, size: int, path: str) -> bytes:
     return done.stdout[: size + 1]
 
 
-def unzstd_stream(path: str) -> Callable[[memoryview], Iterator[bytes]]:
+def unzstd_stream(path: str) -> Callable[[bytes], Iterator[bytes]]:
     """Returns a function that decompresses a zstd stream: what it yields at once stays below about 8 MiB.
 
     Raises:
@@ -192,10 +202,10 @@ def unzstd_stream(path: str) -> Callable[[memoryview], Iterator[bytes]]:
         raise RecordingError("to read compressed perf.data, install: pip install 'pymigrate[zstd]'", path=path)
     engine: list[Any] = []
 
-    def feed(data: memoryview) -> Iterator[bytes]:
+    def feed(data: bytes) -> Iterator[bytes]:
         # A block of zstd takes four bytes and may hold 128 KiB.
         for at in range(0, len(data), 256):
-            piece = bytes(data[at : at + 256])
+            piece = data[at : at + 256]
             while piece:
                 if not engine:
                     engine.append(zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj())
@@ -208,3 +218,50 @@ def unzstd_stream(path: str) -> Callable[[memoryview], Iterator[bytes]]:
                     engine.clear()
 
     return feed
+
+
+class ZstdBlocks:
+    """Follows the frames and blocks of a zstd stream (RFC 8878, 3.1) that comes in pieces, without decompressing it."""
+
+    def __init__(self) -> None:
+        self._head, self._need = bytearray(), 5
+        self._skip = 0
+        self._in_frame = False
+        self._checksum = False
+
+    @property
+    def inside(self) -> bool:
+        """Whether what has come so far ends inside a frame's head or a block, so that something is missing."""
+        return self._skip > 0 or len(self._head) > 0
+
+    def feed(self, data: bytes) -> None:
+        """Goes over the next piece; what is damaged is left to the decompressor to say."""
+        at = 0
+        while at < len(data):
+            if self._skip:
+                step = min(self._skip, len(data) - at)
+                self._skip -= step
+            else:
+                step = min(self._need - len(self._head), len(data) - at)
+                self._head += data[at : at + step]
+                if len(self._head) == self._need:
+                    self._take_head()
+            at += step
+
+    def _take_head(self) -> None:
+        head, self._head = self._head, bytearray()
+        if not self._in_frame:
+            # A frame's descriptor tells how long the rest of its head is.
+            descriptor = head[4]
+            single = descriptor >> 5 & 1
+            content = (single, 2, 4, 8)[descriptor >> 6]
+            self._skip = 1 - single + (0, 1, 2, 4)[descriptor & 3] + content
+            self._checksum = bool(descriptor & 4)
+            self._in_frame, self._need = True, 3
+            return
+        word = int.from_bytes(head, "little")
+        kind, size = word >> 1 & 3, word >> 3
+        self._skip = 1 if kind == 1 else size
+        if word & 1:
+            self._skip += 4 if self._checksum else 0
+            self._in_frame, self._need = False, 5

@@ -34,6 +34,7 @@ I64 = NDArray[np.int64]
 # What can be left out of a simulation: a name for it, and the setting that leaves it out.
 MECHANISMS: dict[str, tuple[str, int]] = {
     "per-CPU lists": ("pcp", 0),
+    "the kernel's own lists": ("start_exact", 0),
     "what is in them at the start": ("start_pcp", 0),
     "what they had learnt by then": ("start_learn", 0),
     "pageblock types at the start": ("start_types", 0),
@@ -260,14 +261,15 @@ def fidelity(
     Args:
         recording: What `Recording.load` gave.
         name: What to call it.
-        without: Which of `MECHANISMS` to leave out in turn; None: all.
+        without: Which of `MECHANISMS` to leave out in turn; None: all that the recording has.
         diverge: Look for the first divergence of each pageblock, too.
         tell: Told what is done next.
 
     Raises:
         ArgumentError: A mechanism that is not in `MECHANISMS`.
     """
-    chosen = list(MECHANISMS) if without is None else list(without)
+    there = [name for name in MECHANISMS if recording.lists is not None or MECHANISMS[name][0] != "start_exact"]
+    chosen = there if without is None else list(without)
     for mechanism in chosen:
         if mechanism not in MECHANISMS:
             raise ArgumentError(f"unknown mechanism {mechanism!r}: there are {', '.join(MECHANISMS)}")

@@ -27,6 +27,7 @@ KEYS: dict[str, tuple[int, int, str]] = {
     "start_pcp": (0, 1, "1: per-CPU lists hold at the start what the recording tells; 0: they are empty"),
     "start_types": (0, 1, "1: pageblocks have at the start the types that the recording tells; 0: all are Movable"),
     "start_order": (0, 1, "1: lists are at the start in the order in which they are used; 0: by address"),
+    "start_exact": (0, 1, "1: lists are at the start as the kernel had them, where the recording has walked them"),
     "start_learn": (0, 1, "1: refills and drains are scaled at the start by the events before it"),
     "capture": (0, 1, "1: requests that recorded compaction served get the block that it emptied"),
     "reclaim_drain": (0, 1, "1: all CPUs' lists are drained where recorded reclaim drained them"),

@@ -14,6 +14,7 @@ from pymigrate.errors import check
 from pymigrate.gfp import ZoneKind
 from pymigrate.layout import Settings, Zone
 from pymigrate.machine import Machine
+from pymigrate.memory import MemoryOptions
 from pymigrate.recording import Recording
 from pymigrate.replaying.policy import SYSCTLS, Policy
 from pymigrate.replaying.result import ModeResult
@@ -25,8 +26,10 @@ NR_OCCUPANTS: int = lib.PM_NR_OCCUPANTS
 # How many events are played between two looks at the clock and at Ctrl-C.
 STEP = 1 << 17
 
-# From a sample's clock to the moment at which the kernel's lists were read.
-SAMPLE_DELAY_NS = 50_000
+# From a sample's clock to the moment at which the kernel's lists were read. Our recorder keeps the file open and reads at
+# once; a script that opens it first comes later (docs/FIDELITY.md tells from what that is known).
+OWN_SAMPLE_DELAY_NS = 50_000
+SAMPLE_DELAY_NS = 230_000
 
 Progress = Callable[[str, int, int], None]
 """Called with the mode, the events played so far, and how many there are."""
@@ -77,8 +80,9 @@ def make_machine(
     holes: NDArray[np.int64],
     reserved: NDArray[np.int64],
     pageblock_types: NDArray[np.uint8],
+    memory: MemoryOptions | None = None,
 ) -> Machine:
-    """The recorded machine with its pageblock types, no frame placed yet."""
+    """The recorded machine with its pageblock types, no frame placed yet; with `memory` its frames can have owners."""
     machine = Machine(
         zones_of(recording),
         cpus=recording.cpus,
@@ -86,6 +90,7 @@ def make_machine(
         reserved=reserved.tolist(),
         start="unplaced",
         settings=settings_of(recording, policy),
+        memory=memory,
     )
     machine.load_pageblock_types(pageblock_types)
     return machine
@@ -145,9 +150,8 @@ class Session:
         end_ns = np.uint64(2**63 - 1 if until is None else until)
         self.samples = np.flatnonzero((t_ns > np.uint64(self.start_ns)) & (t_ns <= end_ns))
         c_events, _keep = events.as_c()
-        self.sample_at = [
-            lib.pm_events_seen(c_events, int(t_ns[sample]), SAMPLE_DELAY_NS) for sample in self.samples.tolist()
-        ]
+        delay_ns = OWN_SAMPLE_DELAY_NS if "record" in self.recording.host else SAMPLE_DELAY_NS
+        self.sample_at = [lib.pm_events_seen(c_events, int(t_ns[sample]), delay_ns) for sample in self.samples.tolist()]
 
     def advance(self, to: int) -> None:
         """Plays up to event `to`, in steps, so that an interrupt is noticed."""

@@ -13,7 +13,7 @@ from pymigrate._core import ffi, lib
 from pymigrate.errors import check
 from pymigrate.machine import Machine
 from pymigrate.recording import Recording
-from pymigrate.replaying.frames import snapshot_moment
+from pymigrate.replaying.exact_start import refine
 from pymigrate.replaying.policy import Policy
 from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.session import Options, Session, make_machine
@@ -94,12 +94,12 @@ def _place(simulation: Any, recording: Recording, split: int) -> None:
     )
 
 
-def _set_ticks(simulation: Any, recording: Recording, policy: Policy) -> None:
+def _set_ticks(simulation: Any, recording: Recording, policy: Policy, moment_ns: int) -> None:
     """Tells the simulation what happens in the background, and when."""
     changed = policy.settings
     times, kinds, where = background(
         recording,
-        snapshot_moment(recording),
+        moment_ns,
         decay=bool(changed.get("decay", 1)),
         kswapd=bool(changed.get("kswapd", 1)),
         reclaim_drain=bool(changed.get("reclaim_drain", 1)),
@@ -135,9 +135,24 @@ class Simulation:
     play: Callable[[int, int], None]
 
 
+def starting_state(recording: Recording, policy: Policy) -> StartState:
+    """The state that a simulation starts from.
+
+    Where the recording holds the kernel's own lists, it starts at the moment when they were walked. They are used
+    unless a walk was cut off, which leaves out blocks; then, and with `start_exact` 0, the lists are inferred.
+    """
+    settings, lists = policy.settings, recording.lists
+    if lists is None:
+        return start_state(recording, settings=settings)
+    state = start_state(recording, lists.moment_ns, settings=settings)
+    if not settings.get("start_exact", 1) or any(walk.broken for walk in lists.walks):
+        return state
+    return refine(state, lists, settings=settings)
+
+
 def open_simulation(recording: Recording, policy: Policy) -> Simulation:
     """Works out the start state and puts the machine into it."""
-    state = start_state(recording, settings=policy.settings)
+    state = starting_state(recording, policy)
     machine = build_machine(recording, state, policy)
     ids = recording.events.allocation
     nr_ids = recording.initial.first_id + len(recording.initial)
@@ -147,7 +162,7 @@ def open_simulation(recording: Recording, policy: Policy) -> Simulation:
     simulation = ffi.gc(out[0], lib.pm_simulation_destroy)
     _place(simulation, recording, state.frames.split)
     events, keep = recording.events.as_c()
-    _set_ticks(simulation, recording, policy)
+    _set_ticks(simulation, recording, policy, state.frames.time_ns)
     if policy.settings.get("start_learn", 1):
         check(lib.pm_simulation_learn(simulation, events, 0, state.frames.split), what="the events before the start")
 

@@ -85,6 +85,7 @@ class StartReport:
         pcp_surplus: Frames that events place in per-CPU lists beyond zoneinfo's counts.
         pageblocks_known: Pageblocks whose type an event names.
         pageblocks_guessed: Pageblocks given another type than MOVABLE by what stands in them.
+        walked: Blocks that stand as the kernel's own lists had them, in a recording that has those.
     """
 
     pcp_known: int
@@ -92,6 +93,7 @@ class StartReport:
     pcp_surplus: int
     pageblocks_known: int
     pageblocks_guessed: int
+    walked: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

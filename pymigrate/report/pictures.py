@@ -26,7 +26,7 @@ from pymigrate.recording import Recording
 from pymigrate.replaying import ModeResult, ReplayResult
 from pymigrate.replaying.result import TYPE_NAMES
 
-__all__ = ["draw_comparison", "draw_replay", "map_colours"]
+__all__ = ["draw_comparison", "draw_replay", "map_colours", "new_figure", "saved"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -282,7 +282,8 @@ def _heading(recording: Recording, result: ReplayResult, what: str) -> str:
     return f"{result.name or 'recording'}: {kernel}, {cpus}, {what}{stopped}"
 
 
-def _saved(figure: Figure, form: str) -> bytes:
+def saved(figure: Figure, form: str) -> bytes:
+    """A drawn figure as a file's content: the same figure makes the same bytes."""
     out = io.BytesIO()
     # Without the program's version and the date in the file, the same replay makes the same bytes.
     metadata: Mapping[str, None] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[
@@ -293,7 +294,8 @@ def _saved(figure: Figure, form: str) -> bytes:
     return out.getvalue()
 
 
-def _new_figure(title: str) -> Figure:
+def new_figure(title: str) -> Figure:
+    """An empty page with a title."""
     figure = Figure(figsize=SIZE_INCHES)
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize="large", y=0.98)
@@ -315,9 +317,9 @@ def draw_replay(recording: Recording, result: ReplayResult, form: str = "png") -
         The file's content.
     """
     modes = result.modes
-    figure = _new_figure(_heading(recording, result, " and ".join(modes) or "not replayed"))
+    figure = new_figure(_heading(recording, result, " and ".join(modes) or "not replayed"))
     if not modes:
-        return _saved(figure, form)
+        return saved(figure, form)
     shown = modes.get("reconstruct") or next(iter(modes.values()))
     origin = _origin_ns(recording)
     _stack_of_orders(figure.add_axes((0.07, 0.58, 0.31, 0.32)), shown, origin)
@@ -326,7 +328,7 @@ def draw_replay(recording: Recording, result: ReplayResult, form: str = "png") -
     title = f"What occupies the memory ({mapped.mode})"
     _memory_map(figure.add_axes((0.07, 0.12, 0.50, 0.36)), mapped, title, recording.pfn_end, origin)
     _fallback_bars(figure.add_axes((0.715, 0.12, 0.265, 0.36)), modes)
-    return _saved(figure, form)
+    return saved(figure, form)
 
 
 def _free_lines(axes: Axes, modes: dict[str, ModeResult], origin_ns: int) -> None:
@@ -368,7 +370,7 @@ def draw_comparison(recording: Recording, a: ReplayResult, b: ReplayResult, form
         textwrap.shorten(f"{which}: {_settings_text(of)}", 110, placeholder=" …") for which, of in (("a", a), ("b", b))
     ]
     what = "\n".join(("two settings", *lines))
-    figure = _new_figure(_heading(recording, a, what))
+    figure = new_figure(_heading(recording, a, what))
     origin = _origin_ns(recording)
     _free_lines(figure.add_axes((0.07, 0.55, 0.37, 0.32)), modes, origin)
     _unusable(figure.add_axes((0.55, 0.55, 0.37, 0.32)), modes, origin)
@@ -380,4 +382,4 @@ def draw_comparison(recording: Recording, a: ReplayResult, b: ReplayResult, form
     handles = _occupant_key(modes["a"].map, modes["b"].map)
     figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.33, 0.07), **_MAP_LEGEND)
     _fallback_bars(figure.add_axes((0.72, 0.12, 0.26, 0.34)), modes)
-    return _saved(figure, form)
+    return saved(figure, form)

@@ -65,6 +65,7 @@ CAUSE_LABELS = {
     "refused": "of them, frees of what we do not hold",
 }
 START_LABELS = {
+    "walked": "blocks as the kernel's own lists had them",
     "pcp_known": "frames in per-CPU lists that events name",
     "pcp_filled": "  guessed, to reach the counts of zoneinfo",
     "pcp_surplus": "  beyond the counts of zoneinfo",

@@ -27,6 +27,15 @@ def records(kept: dict) -> bytes:
     return bytes.fromhex(kept["records"])
 
 
+def borders(data: bytes) -> list[int]:
+    """Where records end."""
+    found, at = [], 0
+    while at < len(data):
+        at += struct.unpack_from("<H", data, at + 6)[0]
+        found.append(at)
+    return found
+
+
 def release() -> bytes:
     text = b"6.18.0\0".ljust(64, b"\0")
     return struct.pack("<I", len(text)) + text
@@ -69,6 +78,21 @@ def as_pipe(kept: dict) -> bytes:
     tracing = tracing.ljust((len(tracing) + 7) // 8 * 8, b"\0")
     out += struct.pack("<IHHI", 66, 0, 12, len(tracing)) + tracing
     return out + records(kept)
+
+
+def records_of(stream: bytes, cuts: list[int]) -> bytes:
+    """Compressed records of a zstd stream, cut at these bytes."""
+    parts = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    return b"".join(struct.pack("<IHH", 81, 0, 8 + len(part)) + part for part in parts if part)
+
+
+def plain_stream(data: bytes, block: int = 1 << 17) -> bytes:
+    """A zstd stream of blocks that are not compressed (RFC 8878, 3.1.1), which like perf's never ends."""
+    out = b"\x28\xb5\x2f\xfd\x00\x38"
+    for at in range(0, len(data), block):
+        piece = data[at : at + block]
+        out += (len(piece) << 3).to_bytes(3, "little") + piece
+    return out
 
 
 def compressed(data: bytes, piece: int = 3000) -> bytes:

@@ -64,6 +64,62 @@ def test_perf_data_is_what_perf_script_prints(form, tmp_path):
     assert (found.data.clock, found.data.cpus) == ("mono", 0 if form == "pipe" else 2)
 
 
+@pytest.fixture
+def read_perf(tmp_path):
+    def read(data, **options):
+        return read_events(written(tmp_path, perf.as_file(PERF, data)), **options)
+
+    return read
+
+
+def test_compressed_records_may_be_cut_at_any_byte(read_perf):
+    """perf compresses a piece of a ring buffer at a time, and cuts the stream where a record is full."""
+    data = perf.records(PERF)
+    whole, n = read_perf(data).events, len(data)
+    stream = perf.plain_stream(data, block=5000)
+    # The head of the stream, and around a block's head, where two records of perf's meet, and in the middle of one.
+    for cut in [*range(1, 40), *range(4990, 5100), *range(len(stream) - 30, len(stream))]:
+        events = read_perf(perf.records_of(stream, [cut])).events
+        assert np.array_equal(events.pfn, whole.pfn), cut
+    for block in (1, 7, 8, n - 1):
+        stream = perf.plain_stream(data, block=block)
+        found = read_perf(perf.records_of(stream, list(range(1000, len(stream), 1000))))
+        assert np.array_equal(found.events.time_ns, whole.time_ns)
+        assert found.parse.lost_events == found.parse.truncated == 0
+    some = data[: perf.borders(data)[20]]
+    stream = perf.plain_stream(some)
+    events = read_perf(perf.records_of(stream, list(range(1, len(stream))))).events
+    assert np.array_equal(events.pfn, read_perf(some).events.pfn)
+
+
+FULL = 65527
+
+
+@pytest.mark.parametrize("inside_event", [True, False])
+def test_what_perf_left_in_its_compressor_is_counted_as_lost(read_perf, inside_event):
+    """perf does not flush what has no room in its last record: an end inside a block, behind a full record."""
+    data = perf.records(PERF) * 4
+    stream = perf.plain_stream(data)
+    before, border = [end for end in perf.borders(data) if end < 100_000][-2:]
+    kept = len(stream) - len(data) + border - 5 * inside_event
+    found = read_perf(perf.records_of(stream[:kept], [kept - FULL]))
+    expected = read_perf(data[: before if inside_event else border]).events
+    assert np.array_equal(found.events.pfn, expected.pfn)
+    assert (found.parse.lost_lines, found.parse.lost_events, found.parse.truncated) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("kept", [40_000, 100_000, -1])
+def test_any_other_end_inside_a_block_is_damage(read_perf, kept):
+    data = perf.records(PERF) * 4
+    stream = perf.plain_stream(data)[:kept]
+    cut = perf.records_of(stream, [*range(FULL, len(stream), FULL), len(stream) - 999])
+    with pytest.raises(RecordingError, match="end inside a record"):
+        read_perf(cut)
+    found = read_perf(cut, lenient=True)
+    assert found.parse.truncated == 1
+    assert found.parse.lost_lines == 0
+
+
 def make_spool(folder):
     (folder / "events").mkdir(parents=True)
     (folder / "header_page").write_text(RING["header_page"])
@@ -111,6 +167,8 @@ def test_an_import_keeps_what_the_file_says_of_its_machine(tmp_path):
         (TRACE_DAT["7, zstd"][:-40], "are left"),
         (PERF_DATA["file"][:200], "beyond the end|cut|left"),
         (PERF_DATA["pipe"][:-9], "end inside a record"),
+        (TRACE_DAT["6"][:-4088] + struct.pack("<Q", 5000) + TRACE_DAT["6"][-4080:], "more than a page"),
+        (perf.as_file(PERF, perf.records(PERF)[:6] + b"\4\0" + perf.records(PERF)[8:]), "less than 8 bytes"),
         (PERF_DATA["file"][:48] + struct.pack("<Q", 0) + PERF_DATA["file"][56:], "did not end in order"),
     ],
 )

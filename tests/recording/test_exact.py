@@ -16,7 +16,7 @@ from pymigrate.exact import walk as walk_module
 from pymigrate.recording import Recording, sample_path
 from pymigrate.recording.lists import NO_CPU, FreeLists, ZoneWalk
 from pymigrate.recording.live import RecordOptions, record
-from pymigrate.replaying.frames import FREE, PCP, expand
+from pymigrate.replaying.frames import FREE, PCP, expand, snapshot_moment
 from pymigrate.replaying.start import start_state
 
 simulation = importlib.import_module("pymigrate.replaying.simulate")
@@ -98,13 +98,13 @@ def test_damaged_lists_are_refused():
             FreeLists.walks_from_json(rows)
 
 
-def test_a_refined_state_holds_every_frame_once_and_the_lists_in_their_order(sample):
-    state = start_state(sample)
+def some_of(state, *, moment_ns=5, broken=0):
+    """Lists with a thousand free blocks and fifty of per-CPU lists of a state, in another order."""
     blocks = state.blocks
     listed = np.flatnonzero((blocks.place == FREE) & (blocks.order <= 9))[::-1][:1000]
     held = np.flatnonzero(blocks.place == PCP)[:50]
     which = np.concatenate((listed, held))
-    lists = FreeLists(
+    return FreeLists(
         pfn=blocks.pfn[which].astype(np.uint32),
         order=blocks.order[which],
         migratetype=np.where(
@@ -114,15 +114,47 @@ def test_a_refined_state_holds_every_frame_once_and_the_lists_in_their_order(sam
         ).astype(np.uint8),
         cpu=np.where(blocks.place[which] == FREE, NO_CPU, blocks.cpu[which]).astype(np.uint16),
         zone=np.full(len(which), 2, np.uint8),
-        walks=(ZoneWalk(zone=2, begin_ns=5, end_ns=6, locked=True, broken=0),),
+        walks=(ZoneWalk(zone=2, begin_ns=moment_ns, end_ns=moment_ns + 1, locked=True, broken=broken),),
     )
+
+
+def test_a_refined_state_holds_every_frame_once_and_the_lists_in_their_order(sample):
+    state = start_state(sample)
+    blocks, lists = state.blocks, some_of(state)
     refined = refine(state, lists)
     frames = expand(refined.blocks.pfn.astype(np.int64), refined.blocks.order.astype(np.int64))[0]
     before = expand(blocks.pfn.astype(np.int64), blocks.order.astype(np.int64))[0]
     assert np.array_equal(np.sort(frames), np.sort(before))
     free = refined.blocks.place == FREE
-    assert np.array_equal(refined.blocks.pfn[free], blocks.pfn[listed])
-    assert int((refined.blocks.place == PCP).sum()) == len(held)
+    assert np.array_equal(refined.blocks.pfn[free], lists.pfn[lists.cpu == NO_CPU])
+    assert int((refined.blocks.place == PCP).sum()) == 50
+
+
+def test_a_simulation_starts_from_the_lists_that_its_recording_has(sample):
+    moment = snapshot_moment(sample) + 100_000_000
+    lists = some_of(start_state(sample, moment), moment_ns=moment)
+    exact = replace(sample, lists=lists)
+    opened = simulation.open_simulation(exact, Policy())
+    assert opened.state.frames.time_ns == moment
+    assert int(sample.events.time_ns[opened.first]) > moment
+    assert opened.state.report.walked == len(lists)
+    free = opened.state.blocks.place == FREE
+    assert np.array_equal(opened.state.blocks.pfn[free], lists.pfn[lists.cpu == NO_CPU])
+    opened.machine.validate()
+    # What is left out of the start is not taken from the walk either.
+    state = simulation.starting_state(exact, Policy(settings={"start_order": 0}))
+    assert np.array_equal(state.blocks.pfn[state.blocks.place == FREE], np.sort(lists.pfn[lists.cpu == NO_CPU]))
+    state = simulation.starting_state(exact, Policy(settings={"start_pcp": 0}))
+    assert not (state.blocks.place == PCP).any()
+    state = simulation.starting_state(exact, Policy(settings={"start_types": 0}))
+    assert set(state.pageblock_types.tolist()) == {1}
+    # Without them, or where the walk was cut off, they are inferred for the same moment.
+    inferred = simulation.starting_state(exact, Policy(settings={"start_exact": 0}))
+    cut = replace(sample, lists=some_of(inferred, moment_ns=moment, broken=1))
+    for state in (inferred, simulation.starting_state(cut, Policy())):
+        assert state.report.walked == 0
+        assert state.frames.time_ns == moment
+        assert int((state.blocks.place == FREE).sum()) > 1000
 
 
 def test_without_clang_the_order_is_inferred_and_that_is_said(monkeypatch, tmp_path):

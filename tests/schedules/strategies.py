@@ -5,16 +5,25 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from pymigrate.explore import Operation, Program
-from pymigrate.explore.program import FILES, KINDS, SETUP, SWAPS
+from pymigrate.explore.program import FILES, KINDS, PROTOCOLS, SETUP, SWAPS, TOUCH
 
 PAGES = st.sampled_from([0, 0, 0, 2, 4, 1, 6])
 
 
 @st.composite
+def migrations(draw: st.DrawFn) -> int:
+    """The value of a migration: its protocol, mode and flag."""
+    mode = draw(st.sampled_from([2, 2, 2, 1, 0]))
+    return draw(st.integers(0, len(PROTOCOLS) - 1)) + 8 * mode + draw(st.sampled_from([0, 0, TOUCH]))
+
+
+@st.composite
 def operations(draw: st.DrawFn, task: int) -> Operation:
-    kind = draw(st.sampled_from(list(KINDS)))
-    page = draw(PAGES)
+    kind = draw(st.sampled_from([*KINDS, "migrate", "migrate"]))
+    page = 0 if kind == "migrate_all" else draw(PAGES)
     value = draw(st.integers(0, 1)) if kind in ("fork", "protect", "truncate") else 0
+    if KINDS[kind].endswith("migration"):
+        value = draw(migrations())
     return Operation(
         task, kind, draw(st.sampled_from([0, 0, 1])), page % 2 if KINDS[kind] == "file page" else page, value
     )

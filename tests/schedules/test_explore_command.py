@@ -37,6 +37,11 @@ def test_a_program_is_what_its_text_says() -> None:
         ("common memory / write A9", "a number from 0 to 7"),
         ("common memory / fork A A", "A exists already"),
         ("common memory / protect A0 x", "r or rw"),
+        ("common memory / migrate A0", "takes a place and a protocol"),
+        ("common memory / migrate A0 magic", "takes a place and a protocol"),
+        ("common memory / migrate A0 entry soon", "async or light, and by touch"),
+        ("common memory / migrate A9 entry", "a number from 0 to 7"),
+        ("common memory / migrate_all A0 entry", "takes a space, A to D"),
         ("common memory / " + ", ".join(["sync"] * 25), "at most 24 operations"),
     ],
 )
@@ -59,6 +64,17 @@ class TestSearch:
         assert "nothing found" in result.output
         assert "figure steps_per_second" in result.output
         assert "figure schedules_per_second" in result.output
+
+    def test_one_protocol_is_searched_alone_and_its_pages_move(self) -> None:
+        result = invoke("--budget", "2000", "--protocol", "waitqueue")
+        assert result.exit_code == 0, result.output
+        assert "waitqueue: " in result.output
+        assert "entry: " not in result.output
+
+    def test_small_programs_run_whole_and_in_parts(self) -> None:
+        result = invoke("--budget", "500", "--protocol", "entry", "--small", "--part", "2/9", "--seed", "3")
+        assert result.exit_code == 0, result.output
+        assert "programs of up to three operations with a migration" in result.output
 
     def test_a_failure_comes_with_the_command_that_repeats_it(self) -> None:
         found = invoke("--planted", "unmap-no-flush", "--program", BROKEN, "--budget", "5000")
@@ -87,6 +103,10 @@ class TestSearch:
             ("--program", BROKEN, "--replay", "1"),
             ("--budget", "much"),
             ("--budget", "0"),
+            ("--protocol", "magic"),
+            ("--part", "1/2"),
+            ("--small", "--part", "3/2"),
+            ("--small", "--program", BROKEN),
             ("--program", BROKEN, "--planted", "all"),
         ],
     )

@@ -12,28 +12,70 @@ from hypothesis import HealthCheck, given, note, settings
 from strategies import programs
 
 from pymigrate.explore import Explorer, Finding, Planted, Program, planted_bugs, shrink_program
-from pymigrate.explore.corpus import CORPUS, corpus
+from pymigrate.explore.campaign import Budget, Tally, Trial, planted_trials, search, small_trials
+from pymigrate.explore.corpus import corpus, known_races
+from pymigrate.explore.program import PROTOCOLS
+from pymigrate.explore.small import SmallPrograms
 
 pytest.importorskip("pymigrate._explore", reason="built without the schedule search (PYMIGRATE_EXPLORE=1)")
 
 # Of each program; PYMIGRATE_LONG=1 asks for all.
 LONG = os.environ.get("PYMIGRATE_LONG") == "1"
 MOST = 10**9 if LONG else 3000
+MOST_FOR_A_BUG = 200_000
 
 
 def story(explorer: Explorer, program: Program, finding: Finding) -> str:
     return f"{program}\n{finding.failure}: {finding.message}\n{explorer.replay(program, finding.schedule)[1]}"
 
 
-@pytest.mark.parametrize("race", CORPUS)
+@pytest.mark.parametrize("race", known_races())
 def test_no_schedule_of_a_known_program_fails(race: str) -> None:
     with Explorer() as explorer:
-        for text in CORPUS[race]:
-            program = Program.parse(text)
+        for program in corpus(race, protocols=(), race_only=True):
             found = explorer.all(program, preemptions=3 if LONG else 2, most=MOST)
             assert not found.failed, story(explorer, program, found)
             drawn = explorer.pct(program, seed=1, depth=4, most=300)
             assert not drawn.failed, story(explorer, program, drawn)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pages_move_and_no_schedule_of_a_known_migration_fails(protocol: str) -> None:
+    attempted, moved = 0, 0
+    with Explorer() as explorer:
+        for program in corpus(protocols=[protocol], moves_only=True):
+            found = explorer.all(program, preemptions=2 if LONG else 1, most=MOST)
+            assert not found.failed, story(explorer, program, found)
+            drawn = explorer.pct(program, seed=1, depth=4, most=100)
+            assert not drawn.failed, story(explorer, program, drawn)
+            attempted += sum(found.attempted)
+            moved += sum(found.moved)
+    # A search in which nothing moves proves nothing.
+    assert moved * 10 >= attempted > 0
+
+
+def test_no_schedule_of_a_small_migration_fails() -> None:
+    """A sample; `pymigrate explore --small --budget 24h` runs them all, whole."""
+    with Explorer() as explorer:
+        for number, trial in enumerate(small_trials(1, 2, PROTOCOLS, (1, 1))):
+            if number == (2000 if LONG else 60):
+                break
+            found = explorer.all(trial.program, preemptions=2, most=20000 if LONG else 1000)
+            assert not found.failed, story(explorer, trial.program, found)
+
+
+def test_the_small_programs_are_all_different_and_in_parts_once_each() -> None:
+    programs = SmallPrograms(["swap-cache"])
+    texts = [str(programs[number]) for number in range(len(programs))]
+    assert all(text.count("migrate") >= 1 for text in texts)
+    assert all(
+        2 <= sum(one.task != 255 for one in programs[number].operations) <= 3 for number in range(0, len(programs), 97)
+    )
+    assert len(set(texts)) == len(texts)
+    parts = [[str(trial.program) for trial in small_trials(5, 2, ["entry"], (part, 3))] for part in (1, 2, 3)]
+    assert sorted(text for part in parts for text in part) == sorted(
+        str(one) for one in SmallPrograms(["entry"]).shuffled(0)
+    )
 
 
 @settings(max_examples=400 if LONG else 25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,15 +88,13 @@ def test_no_schedule_of_a_drawn_program_fails(program: Program) -> None:
 
 
 def find(bug: Planted) -> tuple[Program, Finding, int]:
-    """The first failure in the known programs, shrunk, and how many schedules it took."""
-    schedules = 0
+    """The first failure, shrunk, and how many schedules it took: as `pymigrate explore --planted` looks for it."""
+    tally = Tally()
     with Explorer(bug.number) as explorer:
-        for program in corpus(bug.race):
-            found = explorer.all(program, preemptions=2, most=20000)
-            schedules += found.schedules
-            if found.failed:
-                return *shrink_program(explorer, program, found), schedules
-    pytest.fail(f"{bug.name} was not found in {schedules} schedules: {bug.breaks}")
+        found = search(explorer, planted_trials(bug.race, 0, 2), Budget(schedules=MOST_FOR_A_BUG), 2, tally)
+        if found is None:
+            pytest.fail(f"{bug.name} was not found in {tally.schedules} schedules: {bug.breaks}")
+        return *shrink_program(explorer, *found), tally.schedules
 
 
 BUGS = planted_bugs()
@@ -76,8 +116,40 @@ def test_a_planted_bug_is_found_and_shrinks(bug: Planted) -> None:
 
 
 def test_the_table_of_planted_bugs_covers_the_races() -> None:
-    assert {bug.race for bug in BUGS} >= set(CORPUS)
-    assert len({bug.name for bug in BUGS}) == len(BUGS) >= 15
+    assert {bug.race for bug in BUGS} == set(known_races())
+    assert len({bug.name for bug in BUGS}) == len(BUGS) >= 60
+
+
+def test_a_search_in_which_nothing_moves_says_so() -> None:
+    """A migration that always fails would pass every other check."""
+    tally = Tally()
+    with Explorer() as explorer:
+        pinned = Program.parse("common memory; write A0, pin A0 / migrate A0 entry / read A0")
+        search(explorer, iter([Trial(pinned, 1)]), Budget(schedules=1000), 1, tally)
+        assert tally.idle_protocols() == ["entry"]
+        assert tally.moved == [0] * len(PROTOCOLS)
+        free = Program.parse("common memory; write A0 / migrate A0 entry / read A0")
+        search(explorer, iter([Trial(free, 1)]), Budget(schedules=2000), 1, tally)
+    assert tally.idle_protocols() == []
+
+
+@pytest.mark.parametrize(
+    ("bug", "program", "words"),
+    [
+        ("move-no-wake", "common memory / migrate A0 entry / write A0", "sleeps for frame 64's lock or writeback"),
+        (
+            "move-semaphore-kept",
+            "common memory; write A0, fork A B / migrate A0 semaphore / write A0",
+            "waits for a space's migration semaphore, which it holds itself",
+        ),
+    ],
+)
+def test_the_watchdog_names_who_waits_for_a_migration(bug: str, program: str, words: str) -> None:
+    number = next(one.number for one in BUGS if one.name == bug)
+    with Explorer(number) as explorer:
+        found = explorer.all(Program.parse(program))
+    assert found.failure == "deadlock"
+    assert words in found.message
 
 
 def test_one_seed_gives_one_result() -> None:

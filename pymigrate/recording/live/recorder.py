@@ -133,6 +133,7 @@ class _Taken:
     start: Snapshot | None = None
     end: Snapshot | None = None
     seconds: float = 0.0
+    traced_ns: tuple[int, int] = (0, 0)
     lost: int = 0
     lost_by_cpu: dict[int, int] | None = None
     bytes: int = 0
@@ -243,6 +244,7 @@ def _capture(
     ):
         began = time.monotonic()
         made.start()
+        on_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         taken.start = take_snapshot(pfn_end() if options.snapshot else 0)
         if walker is not None:
             taken.lists = _walk(walker, say)
@@ -253,6 +255,7 @@ def _capture(
         if not capture.cut and capture.error is None:
             sampler.take(whole=True)
             taken.end = take_snapshot(pfn_end() if options.snapshot else 0)
+        taken.traced_ns = on_ns, time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         made.stop()
         taken.seconds = time.monotonic() - began
         capture.finish()
@@ -296,6 +299,8 @@ def _make(folder: Path, words: Sequence[str], options: RecordOptions, taken: _Ta
         "events": [event for event in options.events if event not in taken.missing],
         "events_missing": list(taken.missing),
         "page_bytes": taken.bytes,
+        # On a quiet machine the first event comes long after tracing was switched on.
+        "traced_ns": list(taken.traced_ns),
         "lost_by_cpu": {str(cpu): lost for cpu, lost in (taken.lost_by_cpu or {}).items()},
         "stopped": taken.stopped,
         "names": options.with_names,
