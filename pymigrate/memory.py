@@ -189,15 +189,15 @@ class OwnedMemory(MachineLife):
     def tick(self, ns: int) -> TickReport:
         """Lets time pass, and does what a kernel does in the background meanwhile.
 
-        Virtual time goes on, transfers that are due end, the per-CPU lists decay once for each full second, and kswapd
-        looks after every zone. Nothing of it happens by itself.
+        Virtual time goes on, transfers that are due end, the per-CPU lists decay once for each full second, kswapd
+        looks after every zone, and kcompactd at the machine. Nothing of it happens by itself.
 
         Raises:
             ValueError: `ns` is negative, or 2^62 or more.
             StateError: The machine has no owners.
         """
         raw = _new("struct pm_tick_report *")
-        drained = reclaimed = 0
+        drained = reclaimed = moved = 0
         while True:
             handle = self._open()
             try:
@@ -206,9 +206,10 @@ class OwnedMemory(MachineLife):
                 raise self._bad_call(error) from None
             drained += raw.drained
             reclaimed += raw.reclaimed
+            moved += raw.moved
             if status != lib.PM_ERR_INTR:
                 check(status, what=f"a tick of {ns} ns")
-                return TickReport(drained, reclaimed)
+                return TickReport(drained, reclaimed, moved)
             # The time has passed; kswapd has not come to its end.
             ns = 0
 

@@ -70,10 +70,12 @@ class TickReport:
     Attributes:
         drained: Moved from per-CPU lists to the free lists.
         reclaimed: Freed by kswapd.
+        moved: Moved by kcompactd.
     """
 
     drained: int
     reclaimed: int
+    moved: int
 
 
 def read_fields(cls: type[T], raw: Any) -> T:

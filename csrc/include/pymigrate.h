@@ -568,10 +568,11 @@ PM_API PM_NODISCARD enum pm_status pm_translate(struct pm_machine *m, uint32_t c
 struct pm_tick_report {
 	uint64_t drained;   ///< moved from per-CPU lists to the free lists, since they were not asked for lately
 	uint64_t reclaimed; ///< freed by reclaim, in zones that were below their LOW mark
+	uint64_t moved;	    ///< by kcompactd
 };
 /// Lets `ns` nanoseconds of the host's time pass: virtual time goes on and transfers that are due end (as pm_clock_advance(); a machine with a clock of its
-/// caller has its time from there), the lists of every CPU decay once for each full second (pm_decay_pcp()), and kswapd looks after every zone
-/// (pm_kswapd()). As often as the host likes: nothing happens in the background by itself. Equal ticks do equal things.
+/// caller has its time from there), the lists of every CPU decay once for each full second (pm_decay_pcp()), kswapd looks after every zone (pm_kswapd()),
+/// and kcompactd at the machine (pm_kcompactd_tick(), with the sum of all ticks as its clock). As often as the host likes: nothing happens in the background by itself. Equal ticks do equal things.
 /// PM_ERR_STATE: the machine has no owners of frames (pm_memory_enable); PM_ERR_INVAL: 2^62 ns or more, or no such CPU; PM_ERR_INTR: kswapd has waited as long
 /// as it may, time has passed: call again with 0.
 PM_API PM_NODISCARD enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct pm_tick_report *ret);
@@ -580,7 +581,9 @@ PM_API PM_NODISCARD enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, u
 
 enum pm_notice_kind {
 	PM_NOTICE_MOVED = 1,	///< a page has moved from `from` to `to`: a TLB or a cache model has to forget what it knows of the old place
-	PM_NOTICE_NO_MEMORY = 2 ///< a request of `order` for a frame got nothing, after reclaim had done what it can; the call that made it fails
+	PM_NOTICE_NO_MEMORY = 2, ///< a request of `order` for a frame got nothing, after reclaim had done what it can; the call that made it fails
+	PM_NOTICE_COMPACT_BEGIN = 3, ///< compaction for blocks of `order` is about to try and move its first page; if it tries none, nobody is told
+	PM_NOTICE_COMPACT_END = 4    ///< it is over; its cost is that of all pages that it has moved, which the notices between the two bear one by one
 };
 
 /// One thing that has happened. The fields that a kind does not name are 0.
@@ -1133,6 +1136,7 @@ struct pm_compact_settings {
 	uint32_t proactiveness;	    ///< 0..100: how little of free memory kcompactd wants in small blocks. 0: it does nothing of its own accord. 20 by default
 	uint32_t extfrag_threshold; ///< 0..1000: with a fragmentation index up to this a failure is for want of memory, and nothing is compacted for costly orders. 500
 };
+/// What is set now. PM_ERR_NOMEM: the state of compaction could not be made.
 PM_API PM_NODISCARD enum pm_status pm_compact_settings(struct pm_machine *m, struct pm_compact_settings *ret);
 /// PM_ERR_INVAL: out of range.
 PM_API PM_NODISCARD enum pm_status pm_set_compact_settings(struct pm_machine *m, const struct pm_compact_settings *settings);
@@ -1148,6 +1152,7 @@ struct pm_compact_zone_info {
 	uint64_t skipped;      ///< pageblocks with a skip hint
 	uint32_t score;	       ///< 0..100: the part of its free memory that is in blocks below the huge-page order
 };
+/// What compaction remembers of a zone. PM_ERR_INVAL: no such zone.
 PM_API PM_NODISCARD enum pm_status pm_compact_zone_info(struct pm_machine *m, uint32_t zone, struct pm_compact_zone_info *ret);
 
 /// What strategy linux has done on a machine. Runs over a zone, but for the last three.
@@ -1161,6 +1166,7 @@ struct pm_compact_counters {
 	uint64_t wakes;	   ///< times that kcompactd had a request to work for
 	uint64_t proactive; ///< times that it worked of its own accord
 };
+/// Adds up what compaction has done; all zero before the first one.
 PM_API void pm_compact_counters(struct pm_machine *m, struct pm_compact_counters *ret);
 
 /// Wakes kcompactd for a request of `order` that found no block; `gfp` says which zones it may use. It works at the next tick at which there is
@@ -1263,6 +1269,7 @@ enum pm_range_state {
 	PM_RANGE_FAILED = 7,
 	PM_NR_RANGE_STATES = 8
 };
+/// The name of a state of a range; NULL above the last. Static storage.
 PM_API const char *pm_range_state_name(uint32_t state);
 
 struct pm_range_info {

@@ -88,6 +88,7 @@ static enum pm_status compact(struct slow *slow, enum pm_compact_priority priori
 		status = pm_compaction_run(&run);
 		slow->last = (enum pm_compact_status)result.status;
 	}
+	pm_compaction_end(&run);
 	slow->report->compactions++;
 	slow->report->priority = priority;
 	slow->report->status = slow->last;

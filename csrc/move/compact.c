@@ -73,6 +73,32 @@ void pm_compaction_allow(struct pm_compaction *run)
 	run->allowance = PM_COMPACT_ALLOWANCE;
 }
 
+/// Before the first page moves.
+static void tell_begin(struct pm_compaction *run)
+{
+	struct pm_notice notice = { .kind = PM_NOTICE_COMPACT_BEGIN, .cpu = run->call->cpu, .order = run->request->order };
+
+	if (run->begun || !pm_notices_wanted(run->call->m))
+		return;
+	run->begun = true;
+	run->moved_before = run->result->moved;
+	run->flushes_before = run->result->flushes;
+	pm_notice_send(run->call, &notice);
+}
+
+void pm_compaction_end(struct pm_compaction *run)
+{
+	const struct pm_notify_options *options = &run->call->m->virt->notify;
+	struct pm_notice notice = { .kind = PM_NOTICE_COMPACT_END, .cpu = run->call->cpu, .order = run->request->order };
+
+	if (!run->begun)
+		return;
+	run->begun = false;
+	notice.cost_ns = (run->result->moved - run->moved_before) * (options->copy_ns + options->entry_ns) +
+			 (run->result->flushes - run->flushes_before) * options->flush_ns;
+	pm_notice_send(run->call, &notice);
+}
+
 enum pm_status pm_compaction_run(struct pm_compaction *run)
 {
 	return strategies[run->request->strategy]->run(run);
@@ -107,6 +133,8 @@ enum pm_status pm_compaction_move(struct pm_compaction *run, const uint64_t *fro
 	uint64_t moved_frames = 0;
 	size_t first = 0, i;
 
+	if (n)
+		tell_begin(run);
 	for (; first < n && !status; first += PM_MOVE_CHUNK) {
 		size_t some = n - first < PM_MOVE_CHUNK ? n - first : PM_MOVE_CHUNK, moved;
 		struct pm_migrate_request request = { .pfns = from + first, .n = some, .mode = run->mode, .protocol = run->request->protocol };
@@ -178,6 +206,7 @@ enum pm_status pm_compact(struct pm_machine *m, uint32_t cpu, const struct pm_co
 		if (!request->resume)
 			result.blocks_before = pm_compaction_all_blocks(&run);
 		status = pm_compaction_run(&run);
+		pm_compaction_end(&run);
 		result.blocks_after = pm_compaction_all_blocks(&run);
 		*ret = result;
 	}
@@ -204,6 +233,7 @@ enum pm_status pm_compact_moves(struct pm_machine *m, uint32_t cpu, uint32_t ord
 		pm_compaction_allow(&run);
 		result.blocks_before = pm_compaction_all_blocks(&run);
 		status = pm_compaction_move(&run, from, to, NULL, n, results);
+		pm_compaction_end(&run);
 		result.blocks_after = pm_compaction_all_blocks(&run);
 		result.status = status ? PM_COMPACTED_PARTIAL_SKIPPED : PM_COMPACTED_COMPLETE;
 		*ret = result;

@@ -230,6 +230,7 @@ enum pm_status pm_kcompactd_tick(struct pm_machine *m, uint32_t cpu, uint64_t no
 		result.blocks_before = pm_compaction_all_blocks(&run);
 		pm_compaction_allow(&run);
 		status = tick(&run, &request, state, now_ns, ret);
+		pm_compaction_end(&run);
 		result.blocks_after = pm_compaction_all_blocks(&run);
 		ret->compact = result;
 	} else {

@@ -12,6 +12,8 @@ struct pm_compaction {
 	const struct pm_compact_request *request; ///< checked
 	struct pm_compact_result *result;	  ///< `status`, `zone`, the scanners' counts: the strategy's to fill in; moves are added up by pm_compaction_move()
 	uint32_t mode;				  ///< enum pm_migrate_mode that the request's priority stands for
+	bool begun;				  ///< the host knows that it has begun
+	uint64_t moved_before, flushes_before;	  ///< when it was told
 	uint64_t allowance;			  ///< frames that a limited call may still look at or move before it comes back with PM_ERR_INTR
 	/// Only moves count for it: the call begins anew when it comes again, so what it has looked at is no progress.
 	bool begins_anew;
@@ -28,6 +30,9 @@ struct pm_compact_result pm_compaction_result(void);
 
 /// What a limited call may do in one go.
 void pm_compaction_allow(struct pm_compaction *run);
+
+/// Tells the host that the run is over, if it was told that it has begun: that is, if it came to moving anything. No lock is held.
+void pm_compaction_end(struct pm_compaction *run);
 
 /// Runs the request's strategy.
 enum pm_status pm_compaction_run(struct pm_compaction *run);

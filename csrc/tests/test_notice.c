@@ -213,6 +213,59 @@ static void memory_that_ran_out_is_told_by_the_call_that_fails(void)
 	space_rig_end(&rig);
 }
 
+/// Of every 64 pages one stays: memory that compaction has something to do with.
+static uint64_t scatter(struct pm_machine *m, uint64_t pages)
+{
+	uint64_t space = space_make(m), page;
+
+	for (page = 0; page < pages; page++)
+		(void)frame_of(m, space, page * PAGE);
+	for (page = 0; page < pages; page += 64)
+		CHECK_EQ(pm_unmap(m, 0, space, page * PAGE, (uint64_t)63 * PAGE), PM_OK);
+	return space;
+}
+
+static void compaction_is_told_from_its_first_page_to_its_end(void)
+{
+	static struct host host;
+	struct space_rig rig = make(&host, 256);
+	uint64_t space = scatter(rig.m, 3000), cost = 0;
+	struct pm_compact_request request;
+	struct pm_compact_result result;
+	struct pm_tick_report tick;
+	size_t i;
+
+	host.n = 0;
+	pm_compact_request_default(&request);
+	REQUIRE(pm_compact(rig.m, 0, &request, &result) == PM_OK);
+	CHECK(result.moved > 20);
+	CHECK_EQ(host.n, result.moved + 2);
+	CHECK_EQ(host.notice[0].kind, PM_NOTICE_COMPACT_BEGIN);
+	CHECK_EQ(host.notice[0].order, PM_PAGEBLOCK_ORDER);
+	for (i = 1; i + 1 < host.n; i++) {
+		CHECK_EQ(host.notice[i].kind, PM_NOTICE_MOVED);
+		CHECK_EQ(host.notice[i].space, space);
+		cost += host.notice[i].cost_ns;
+	}
+	CHECK_EQ(host.notice[host.n - 1].kind, PM_NOTICE_COMPACT_END);
+	CHECK_EQ(host.notice[host.n - 1].cost_ns, cost);
+	/* Hardly anything is left to do: what is begun ends. */
+	host.n = 0;
+	REQUIRE(pm_compact(rig.m, 0, &request, &result) == PM_OK);
+	CHECK(host.n == 0 || host.n == result.moved + 2);
+	/* kcompactd, in the host's time. */
+	space_exit(rig.m, space);
+	space = scatter(rig.m, 3500);
+	REQUIRE(pm_kcompactd_wake(rig.m, PM_PAGEBLOCK_ORDER, PM_GFP_KERNEL) == PM_OK);
+	host.n = 0;
+	REQUIRE(pm_tick(rig.m, 0, 1000, &tick) == PM_OK);
+	CHECK(host.n == 0 ? tick.moved == 0 : host.n == tick.moved + 2);
+	space_exit(rig.m, space);
+	CHECK(rig_valid(rig.m));
+	pm_machine_shut(rig.m);
+	pm_machine_destroy(rig.m);
+}
+
 /* ---- a host with threads, a TLB and a lock of its own ---- */
 
 enum { PAGES = 600, THREADS = 3, NOBODY = -1 };
@@ -338,6 +391,7 @@ int main(void)
 	RUN(many_sharers_an_owner_and_a_cached_page_are_told_by_frame);
 	RUN(a_stepped_migration_tells_before_the_old_frame_is_free);
 	RUN(memory_that_ran_out_is_told_by_the_call_that_fails);
+	RUN(compaction_is_told_from_its_first_page_to_its_end);
 	RUN(a_tlb_that_listens_never_has_two_pages_on_a_frame);
 	return check_result();
 }

@@ -7,11 +7,17 @@
 static struct space_rig make(uint64_t swap)
 {
 	struct space_rig_options o = space_options();
+	struct pm_tick_report report;
+	struct space_rig rig;
 
 	o.nr_frames = 16384;
 	o.pcp = true;
 	o.swap = swap;
-	return space_rig_make(&o);
+	rig = space_rig_make(&o);
+	/* What compaction keeps until the machine goes. */
+	REQUIRE(pm_tick(rig.m, 0, 0, &report) == PM_OK);
+	rig.pieces = space_pieces(rig.m);
+	return rig;
 }
 
 static struct pm_tick_report tick(struct pm_machine *m, uint64_t ns)

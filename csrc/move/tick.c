@@ -39,7 +39,8 @@ static uint64_t frames_in_lists(const struct pm_machine *m)
 
 enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct pm_tick_report *ret)
 {
-	uint64_t before, listed;
+	struct pm_kcompactd_report compacted;
+	uint64_t before, listed, now;
 	enum pm_status status;
 	uint32_t zone;
 
@@ -53,8 +54,9 @@ enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct p
 	if (status)
 		return status;
 	before = atomic_fetch_add(&m->back->ticked_ns, ns);
+	now = before + ns;
 	listed = frames_in_lists(m);
-	status = decay_lists(m, (before + ns) / PM_VMSTAT_NS - before / PM_VMSTAT_NS);
+	status = decay_lists(m, now / PM_VMSTAT_NS - before / PM_VMSTAT_NS);
 	/* Others may put frames there meanwhile. */
 	before = frames_in_lists(m);
 	ret->drained = before < listed ? listed - before : 0;
@@ -64,5 +66,9 @@ enum pm_status pm_tick(struct pm_machine *m, uint32_t cpu, uint64_t ns, struct p
 		status = pm_kswapd(m, cpu, zone, &freed);
 		ret->reclaimed += freed;
 	}
+	if (status)
+		return status;
+	status = pm_kcompactd_tick(m, cpu, now, &compacted);
+	ret->moved = compacted.compact.moved;
 	return status;
 }
