@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -81,7 +82,9 @@ def test_trace_cmd_with_other_times(options, tmp_path):
     needs_tracing()
     path = tmp_path / "trace.dat"
     with alone():
-        trace_cmd("record", "-a", "-C", "mono", *options, "-b", "16384", "-o", path, *chosen(":"), *COMMAND)
+        events = ("-e", "kmem:mm_page_alloc", "-e", "kmem:mm_page_free")
+        load = (sys.executable, "-c", "bytearray(60 << 20)")
+        trace_cmd("record", "-a", "-C", "mono", *options, "-b", "16384", "-o", path, *events, *load)
     expect_same(path, trace_cmd("report", "-t", "-i", path))
 
 
