@@ -84,7 +84,7 @@ static void stale_and_wrong_handles(void)
 	CHECK_EQ(pm_owner_free(rig.m, 0, owner, 0), PM_ERR_RANGE);
 	CHECK_EQ(pm_owner_frame(rig.m, 0, owner, UINT32_MAX, &next), PM_ERR_RANGE);
 	CHECK_EQ(pm_owner_move(rig.m, 0, owner, 0, PM_GFP_KERNEL, &next), PM_ERR_ACCESS);
-	CHECK_EQ(pm_owner_create(rig.m, 3, &next), PM_ERR_INVAL);
+	CHECK_EQ(pm_owner_create(rig.m, PM_OWNER_MOVABLE_WHOLE + 1, &next), PM_ERR_INVAL);
 	space_exit(rig.m, space);
 	refuses_space(rig.m, 0, space, PM_ERR_HANDLE);
 	/* Its pin stays until it is given back, once. */
