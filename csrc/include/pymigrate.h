@@ -1072,7 +1072,9 @@ enum pm_compact_status {
 	PM_COMPACTED_CONTENDED = 7,	  ///< somebody else had a lock (ASYNC)
 	PM_COMPACTED_NO_DESTINATION = 8,  ///< no block of its order among the free ones just isolated, for a block that was to move and cannot be split: final for the zone. The kernel calls this contended too
 	PM_COMPACTED_NOTHING = 9,	  ///< the strategy knows nothing that it could move
-	PM_NR_COMPACTED = 10
+	PM_COMPACTED_TOLD = 10,		  ///< came to the frame where it was told to end (stop_pfn)
+	PM_COMPACTED_DEAR = 11,		  ///< planner: plans moved several times what the first one said, because memory changed under them
+	PM_NR_COMPACTED = 12
 };
 /// A few words for an enum pm_compact_status. Static storage; never NULL.
 PM_API const char *pm_compact_status_text(uint32_t status);
@@ -1093,6 +1095,7 @@ struct pm_compact_request {
 	uint32_t gfp;	   ///< of the request that wants the block: which type it is. PM_GFP_HIGHUSER_MOVABLE by default
 	uint64_t blocks;   ///< blocks of the order wanted beside those that are there; PM_ALL_BLOCKS: as many as can be had
 	const struct pm_compact_result *resume; ///< what a call gave that came back with PM_ERR_INTR, to go on from there; its counts go on too. NULL
+	uint64_t stop_pfn[4]; ///< linux, by zone: the migrate scanner ends at this frame, so that a run covers what another one did. 0: no such frame
 };
 /// Strategy linux, order 9, every zone, FULL, all blocks: what a write to /proc/sys/vm/compact_memory does.
 PM_API void pm_compact_request_default(struct pm_compact_request *ret);
@@ -1112,6 +1115,7 @@ struct pm_compact_result {
 	uint64_t blocks_before;	 ///< free blocks of the order and above, in units of the order, in the zones that were asked for
 	uint64_t blocks_after;
 	uint64_t moved;
+	uint64_t planned;	 ///< planner: frames that its first plan was to move. Before it moves more than four times as many, and 512, it ends (DEAR)
 	uint64_t failed[16];	 ///< by enum pm_migrate_reason
 	uint64_t scanned_migrate; ///< looked at for something to move
 	uint64_t scanned_free;	 ///< looked at for somewhere to move it to

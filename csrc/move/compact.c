@@ -29,6 +29,8 @@ const char *pm_compact_status_text(uint32_t status)
 		[PM_COMPACTED_CONTENDED] = "contended",
 		[PM_COMPACTED_NO_DESTINATION] = "contended: no destination of a large block's order",
 		[PM_COMPACTED_NOTHING] = "nothing to move",
+		[PM_COMPACTED_TOLD] = "came to the frame where it was told to end",
+		[PM_COMPACTED_DEAR] = "memory changes too fast: it takes far more moves than planned",
 	};
 
 	return status < PM_NR_COMPACTED ? texts[status] : "unknown status";

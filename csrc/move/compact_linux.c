@@ -44,6 +44,14 @@ static bool has_block(struct pm_scan *scan)
 	return found;
 }
 
+/// Has the scanner come to the frame where the request wants it to end?
+static bool told_to_end(const struct pm_scan *scan)
+{
+	uint64_t stop = scan->run->request->stop_pfn[scan->zone->index];
+
+	return stop && scan->migrate_pfn >= stop;
+}
+
 enum { GO_ON = PM_NR_COMPACTED };
 
 /// Why the run should end, or GO_ON.
@@ -62,6 +70,8 @@ static uint32_t finished(struct pm_scan *scan)
 			return PM_COMPACTED_SUCCESS;
 		return scan->whole_zone ? PM_COMPACTED_COMPLETE : PM_COMPACTED_PARTIAL_SKIPPED;
 	}
+	if (told_to_end(scan))
+		return PM_COMPACTED_TOLD;
 	if (scan->contended)
 		return PM_COMPACTED_CONTENDED;
 	if (scan->proactive) {

@@ -20,7 +20,8 @@ enum {
 	PM_BLOCK_TRIES = 3,   ///< times that a block may fail for reasons that pass
 	PM_NEVER = 0xff,      ///< tries of a block that is left alone
 	PM_GO_FRAMES = 1 << 15, ///< frames that a plan of a limited call moves
-	PM_ROOM_FACTOR = 4    ///< how much more room than needed is looked for, so that large blocks find theirs
+	PM_ROOM_FACTOR = 4,   ///< how much more room than needed is looked for, so that large blocks find theirs
+	PM_MOVES_FACTOR = 4   ///< a run's moves, in what the first plan was to move: far more than that is work for others' sake
 };
 
 #define PM_NO_ROOM 0xffffffffu
@@ -58,6 +59,7 @@ struct planner {
 	uint32_t rank;		 ///< of the block that is looked at
 	uint32_t nr_learnt;	 ///< failures that the next plan knows of
 	bool no_memory;
+	bool dear;		 ///< too_dear()
 };
 
 /* ---- numbers ---- */
@@ -294,7 +296,7 @@ static void set_target(struct planner *p)
 /// The cheapest blocks, up to the target. What stands in them is planned for; in a call that has to come back soon only as much as it gets done. Returns its frames.
 static uint64_t choose(struct planner *p)
 {
-	uint64_t most = p->run->call->limited ? PM_GO_FRAMES : UINT64_MAX, frames = 0;
+	uint64_t most = p->run->call->limited ? PM_GO_FRAMES : UINT64_MAX, frames = 0, planned = 0;
 
 	p->nr_chosen = 0;
 	for (p->rank = p->nr_free; p->rank < p->nr_sorted && p->rank < p->target; p->rank++) {
@@ -303,11 +305,15 @@ static uint64_t choose(struct planner *p)
 		if (p->cost[block] == PM_NO_ROOM)
 			break;
 		p->nr_chosen++;
+		planned += p->cost[block];
 		if (frames >= most)
 			continue;
 		look_at(p, block, false);
 		frames += p->cost[block];
 	}
+	/* The first plan's, also where the call came back since. */
+	if (!p->run->result->planned)
+		p->run->result->planned = planned;
 	return frames;
 }
 
@@ -339,6 +345,7 @@ struct batch {
 	uint32_t rank[PM_BATCH_FRAMES];
 	struct pm_migrate_result results[PM_BATCH_FRAMES];
 	size_t n;
+	uint64_t frames; ///< in these
 };
 
 /// What a failure says of the block: nothing that lasts, or that it is not worth another try.
@@ -379,6 +386,7 @@ static enum pm_status send(struct planner *p, struct batch *batch)
 		if (batch->results[i].to == PM_NO_FRAME)
 			learn(p, p->sorted[batch->rank[i]], lesson(&batch->results[i]));
 	batch->n = 0;
+	batch->frames = 0;
 	return status;
 }
 
@@ -420,6 +428,14 @@ static bool still_holds(struct planner *p, size_t first, size_t end)
 	return false;
 }
 
+/// Would so many moves more be far beyond what the first plan said? Then memory changes faster than plans are carried out: what was emptied fills again.
+static bool too_dear(const struct planner *p, uint64_t frames)
+{
+	const struct pm_compact_result *result = p->run->result;
+
+	return result->moved + frames > PM_MOVES_FACTOR * result->planned + PM_BATCH_FRAMES;
+}
+
 static enum pm_status carry_out(struct planner *p, struct batch *batch)
 {
 	enum pm_status status = PM_OK;
@@ -430,6 +446,10 @@ static enum pm_status carry_out(struct planner *p, struct batch *batch)
 			;
 		if (!still_holds(p, first, end))
 			continue;
+		if (too_dear(p, batch->frames + p->cost[p->sorted[item_at(p, first)->rank]])) {
+			p->dear = true;
+			break;
+		}
 		if (batch->n + (end - first) > PM_BATCH_FRAMES)
 			status = send(p, batch);
 		for (i = first; i < end && !status; i++) {
@@ -438,6 +458,7 @@ static enum pm_status carry_out(struct planner *p, struct batch *batch)
 			batch->from[batch->n] = item_at(p, i)->from;
 			batch->to[batch->n] = item_at(p, i)->to;
 			batch->rank[batch->n++] = item_at(p, i)->rank;
+			batch->frames += (uint64_t)1 << item_at(p, i)->order;
 		}
 	}
 	return status ? status : send(p, batch);
@@ -482,7 +503,9 @@ static enum pm_status plan_and_move(struct planner *p, struct batch *batch)
 		if (!p->nr_chosen)
 			return PM_OK;
 		status = carry_out(p, batch);
-		if (status || (!p->nr_learnt && is_done(p)) || (p->run->result->moved == moved && !p->nr_learnt))
+		if (p->dear)
+			p->run->result->status = PM_COMPACTED_DEAR;
+		if (status || p->dear || (!p->nr_learnt && is_done(p)) || (p->run->result->moved == moved && !p->nr_learnt))
 			break;
 	}
 	(void)is_done(p);

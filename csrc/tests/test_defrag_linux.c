@@ -126,6 +126,28 @@ static void all_of_a_zone(void)
 	}
 }
 
+/// The pageblocks below the frame are empty, nothing of those above has moved, and another run does the rest.
+static void a_run_ends_where_it_is_told_to(void)
+{
+	struct compact_rig r;
+	struct pm_compact_request request = cr_all();
+	struct pm_compact_result result;
+
+	open_with(&r, every_other, NULL);
+	request.stop_pfn[0] = 3 * PB;
+	result = cr_compact(&r, &request);
+	CHECK_EQ(result.zone[0].status, PM_COMPACTED_TOLD);
+	CHECK_EQ(result.zone[0].migrate_pfn, 3 * PB);
+	CHECK_EQ(result.moved, 3 * PB / 2);
+	CHECK_EQ(result.blocks_after, 3);
+	/* Where the scanners meet first, nothing is left to be told. */
+	request.stop_pfn[0] = 15 * PB;
+	result = cr_compact(&r, &request);
+	CHECK_EQ(result.zone[0].status, PM_COMPACTED_COMPLETE);
+	CHECK_EQ(result.blocks_after, 7);
+	end(&r);
+}
+
 /// With small blocks at hand a large one finds no room, and that ends the zone: one page-cache folio makes compact_memory useless.
 static void no_room_for_a_large_block_is_final(void)
 {
@@ -547,6 +569,7 @@ static void zones_apart(void)
 int main(void)
 {
 	RUN(all_of_a_zone);
+	RUN(a_run_ends_where_it_is_told_to);
 	RUN(no_room_for_a_large_block_is_final);
 	RUN(what_can_be_split_goes_in_pieces);
 	RUN(whole_blocks_are_no_targets);

@@ -3,6 +3,9 @@
 
 #include "tests/picture.h"
 
+/// What a run may move, by struct pm_compact_result: so many times what was planned, and a batch.
+enum { MOVES_FACTOR = 4, MOVES_SLACK = 512 };
+
 static void a_census_sees_every_frame_once(void)
 {
 	struct picture p = picture_open("..a. uffc 44.. 4444 .... ....", true);
@@ -202,6 +205,35 @@ static void a_wanted_zone_is_the_only_one_that_changes(void)
 
 /* ---- failures, and others at work ---- */
 
+/// Memory that changed so much that a plan of one frame took a thousand: the run says so, and leaves the rest alone.
+static void far_more_moves_than_planned_end_it(void)
+{
+	struct picture p = picture_open("aaa. a... aa.. u... faf. ...a", false);
+	struct pm_compact_request request;
+	struct pm_compact_result before = { .planned = 1, .moved = MOVES_FACTOR + MOVES_SLACK, .captured = PM_NO_FRAME }, result;
+
+	pm_compact_request_default(&request);
+	request.strategy = PM_STRATEGY_PLANNER;
+	request.order = 2;
+	request.resume = &before;
+	REQUIRE(pm_compact(p.m, 0, &request, &result) == PM_OK);
+	CHECK_EQ(result.status, PM_COMPACTED_DEAR);
+	CHECK_EQ(result.moved, before.moved);
+	CHECK(picture_is(&p, "aaa. a... aa.. u... faf. ...a"));
+	/* One frame more is in the budget: the cheapest block's, and no other's. */
+	before.moved--;
+	REQUIRE(pm_compact(p.m, 0, &request, &result) == PM_OK);
+	CHECK_EQ(result.status, PM_COMPACTED_DEAR);
+	CHECK_EQ(result.moved, before.moved + 1);
+	CHECK_EQ(result.blocks_after, 1);
+	/* Memory that stands still is not held back: the first plan's moves are all that it takes. */
+	request.resume = NULL;
+	REQUIRE(pm_compact(p.m, 0, &request, &result) == PM_OK);
+	CHECK_EQ(result.status, PM_COMPACTED_SUCCESS);
+	CHECK_EQ(result.moved, result.planned);
+	picture_close(&p);
+}
+
 static void every_failure_of_memory_leaves_the_machine_sound(void)
 {
 	uint64_t nth, requests;
@@ -300,6 +332,7 @@ static void memory_changes_while_it_plans(void)
 		request.order = i % 2 ? 4 : PB_ORDER;
 		CHECK_EQ(pm_compact(crowd.m, 0, &request, &result), PM_OK);
 		moved += result.moved;
+		CHECK(result.moved <= MOVES_FACTOR * result.planned + MOVES_SLACK);
 		CHECK_EQ(pm_space_exit(crowd.m, 0, space), PM_OK);
 	}
 	atomic_store(&crowd.stop, 1);
@@ -324,6 +357,7 @@ int main(void)
 	RUN(nothing_to_gain_moves_nothing);
 	RUN(a_wanted_zone_is_the_only_one_that_changes);
 	RUN(every_failure_of_memory_leaves_the_machine_sound);
+	RUN(far_more_moves_than_planned_end_it);
 	RUN(memory_changes_while_it_plans);
 	return check_result();
 }

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pymigrate._core import lib
+from pymigrate.costs import load_costs
 from pymigrate.defrag.compare import Column, Comparison, compare_strategies
+from pymigrate.defrag.load import FLAGLESS
 from pymigrate.defrag.run import STRATEGIES
 from pymigrate.defrag.source import read_source
 from pymigrate.defrag.strategy import strategy_names
@@ -32,6 +34,17 @@ def _short(n: int) -> str:
     return _count(n) if n < 1_000_000 else f"{n / 1e6:,.1f} M"
 
 
+def _time(ns: float) -> str:
+    for factor, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+        if ns >= factor:
+            return f"{ns / factor:,.1f} {unit}"
+    return f"{ns:,.0f} ns"
+
+
+def _drained(column: Column) -> str:
+    return "" if column.drained is None else _count(column.drained)
+
+
 def _over(a: float, b: float, form: str) -> str:
     return format(a / b, form) if b > 0 else "-"
 
@@ -39,10 +52,11 @@ def _over(a: float, b: float, form: str) -> str:
 def _rows(found: Comparison) -> list[tuple[str, Callable[[Column], str]]]:
     possible = found.bound - found.blocks
     reasons = sorted({why for column in found.columns().values() for why in column.failed})
-    return [
+    rows: list[tuple[str, Callable[[Column], str]]] = [
         ("blocks before", lambda c: _count(c.before)),
         ("blocks after", lambda c: _count(c.after)),
         ("gained", lambda c: _count(c.gained)),
+        *([("gained, lists drained", _drained)] if found.drained is not None else []),
         ("of the possible", lambda c: _over(c.gained, possible, ".1%")),
         ("frames moved", lambda c: _count(c.moved)),
         ("least for that", lambda c: _count(c.minimum)),
@@ -53,6 +67,18 @@ def _rows(found: Comparison) -> list[tuple[str, Callable[[Column], str]]]:
         *((f"failed: {why}", lambda c, why=why: _count(c.failed[why]) if why in c.failed else "") for why in reasons),
         ("seconds", lambda c: f"{c.seconds:.2f}"),
     ]
+    if any(column.price is not None for column in found.columns().values()):
+        rows += [
+            ("stall", lambda c: "" if c.price is None else _time(c.price.stall_ns)),
+            ("CPU time", lambda c: "" if c.price is None else _time(c.price.total_ns)),
+        ]
+    return rows
+
+
+def _bounds(found: Comparison) -> str:
+    if found.bound == found.bound_by_tables:
+        return f"{found.bound:,}"
+    return f"{found.bound_by_tables:,} by the frame table alone, {found.bound:,} with the per-CPU lists drained"
 
 
 def print_table(console: Console, found: Comparison) -> None:
@@ -61,7 +87,7 @@ def print_table(console: Console, found: Comparison) -> None:
     wanted = "all that can be had" if found.wanted is None else f"{found.wanted:,} more"
     console.print(
         f"{found.name}: {found.blocks:,} free blocks of order {found.order}; the most that there can be is "
-        f"{found.bound:,}.\nWanted: {wanted}, for which {found.minimum:,} frames have to move at least."
+        f"{_bounds(found)}.\nWanted: {wanted}, for which {found.minimum:,} frames have to move at least."
     )
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
@@ -72,6 +98,8 @@ def print_table(console: Console, found: Comparison) -> None:
     console.print(table)
     for name, column in columns.items():
         console.print(f"{name}: {'; '.join(column.ended)}.")
+    if found.by_stall:
+        console.print(f"By stall, the shortest first: {', '.join(found.by_stall)}.")
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:
@@ -129,6 +157,21 @@ def _strategies(ctx: click.Context, param: click.Parameter, values: Sequence[str
     metavar="[FILE]",
     help="Write the results as JSON; without FILE, and for -, to the output.",
 )
+@click.option(
+    "--flagless",
+    type=click.Choice(FLAGLESS),
+    default=FLAGLESS[0],
+    show_default=True,
+    help="Frames without a flag: all of them stand still, or as many as the per-CPU lists held lie in these.",
+)
+@click.option(
+    "--stop-like-kernel",
+    is_flag=True,
+    help="Run linux once more, to where the kernel's scanner stopped by the frame table in after/.",
+)
+@click.option(
+    "--costs", "costs_file", metavar="FILE", help="Price the work at the constants that pymigrate calibrate wrote."
+)
 @click.option("--figures", is_flag=True, help="Print a line for each figure: figure NAME VALUE UNIT.")
 @click.pass_context
 def compact(
@@ -139,6 +182,9 @@ def compact(
     blocks: int | None,
     everything: bool,
     json_file: str | None,
+    flagless: str,
+    stop_like_kernel: bool,
+    costs_file: str | None,
     figures: bool,
 ) -> None:
     """Defragment the memory of a real machine, by one strategy after the other.
@@ -148,11 +194,21 @@ def compact(
     """
     if everything and blocks is not None:
         raise click.UsageError("--blocks and --all exclude each other", ctx)
+    costs = load_costs(costs_file) if costs_file is not None else None
     with ExitStack() as stack:
         file = stack.enter_context(OutputFile(json_file)) if json_file is not None else None
         to_stderr = file is not None and file.is_stdout
         with progress() as say:
-            found = compare_strategies(read_source(snapshot), strategies, order=order, blocks=blocks, say=say)
+            found = compare_strategies(
+                read_source(snapshot),
+                strategies,
+                order=order,
+                blocks=blocks,
+                flagless=flagless,
+                to_stop=stop_like_kernel,
+                costs=costs,
+                say=say,
+            )
         print_table(Console(stderr=to_stderr, highlight=False), found)
         if figures:
             for line in figure_lines(found.figures()):

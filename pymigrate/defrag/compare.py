@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymigrate.defrag.load import load_memory, prepare
+from pymigrate.costs import Costs, Price, price
+from pymigrate.defrag.afterwards import kernel_drained, kernel_stops
+from pymigrate.defrag.load import blocks_drained, bound_by_tables, load_memory, prepare
 from pymigrate.defrag.run import STANDINGS, STRATEGIES, CompactResult, bound, census, compact
 from pymigrate.defrag.source import KernelResult, Source
 from pymigrate.defrag.strategy import load_strategy, run_strategy
 
-__all__ = ["Column", "Comparison", "Run", "cheapest", "compare_strategies"]
+__all__ = ["TO_STOP", "Column", "Comparison", "Run", "cheapest", "compare_strategies"]
+
+TO_STOP = "linux-to-stop"
+"""The run of ``linux`` that ends where the kernel's scanner did."""
 
 FIXED = [STANDINGS.index(name) for name in ("absent", "pinned", "unmovable")]
 MOVABLE = [STANDINGS.index(name) for name in ("movable", "unevictable", "writeback", "locked", "isolated")]
@@ -39,11 +44,13 @@ class Run:
         result: What it did.
         minimum: Frames that have to move at least for as many blocks.
         seconds: How long it took.
+        price: What its work costs, where constants of a machine are given.
     """
 
     result: CompactResult
     minimum: int
     seconds: float
+    price: Price | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,8 @@ class Column:
         failed: Frames that did not move, by why.
         seconds: How long it took.
         ended: Why it ended; a line for each zone where these differ.
+        price: What its work costs; None: not known.
+        drained: Blocks gained, were per-CPU lists drained before and after; None: not known.
     """
 
     before: int
@@ -71,6 +80,8 @@ class Column:
     failed: dict[str, int]
     seconds: float
     ended: tuple[str, ...]
+    price: Price | None = None
+    drained: int | None = None
 
     @property
     def gained(self) -> int:
@@ -88,10 +99,15 @@ class Comparison:
         wanted: How many more of them were wanted; None: all that can be had.
         blocks: Blocks that were free at first.
         bound: Most blocks that can be free at once.
+        bound_by_tables: The same by the frame table alone: frames in per-CPU lists stay where they are.
+        flagless: What frames without a flag were taken to be (`FLAGLESS`).
+        stops: By zone index where the kernel's scanner stopped; only with the run `TO_STOP`.
         minimum: Frames that have to move at least for the wanted ones.
         runs: By strategy.
         kernel: What the kernel did; None where nobody says.
         kernel_minimum: Frames that have to move at least for what the kernel gained.
+        drained: With frames in per-CPU lists, blocks that were free at first were these drained; None otherwise.
+        kernel_drained: The same after the kernel was done; None: not known.
     """
 
     name: str
@@ -99,14 +115,20 @@ class Comparison:
     wanted: int | None
     blocks: int
     bound: int
+    bound_by_tables: int
+    flagless: str
+    stops: dict[int, int]
     minimum: int
     runs: dict[str, Run]
     kernel: KernelResult | None
     kernel_minimum: int
+    drained: int | None = None
+    kernel_drained: int | None = None
 
     def columns(self) -> dict[str, Column]:
         """The strategies, and ``kernel`` where that is known."""
-        found = {name: _column(run) for name, run in self.runs.items()}
+        # Every strategy leaves drained lists.
+        found = {name: _column(run, self._since(run.result.blocks_after)) for name, run in self.runs.items()}
         if self.kernel is not None:
             kernel = self.kernel
             found["kernel"] = Column(
@@ -119,8 +141,12 @@ class Comparison:
                 failed={"not said why": kernel.failed} if kernel.failed else {},
                 seconds=kernel.seconds,
                 ended=_passes(kernel),
+                drained=self._since(self.kernel_drained),
             )
         return found
+
+    def _since(self, after: int | None) -> int | None:
+        return None if self.drained is None or after is None else after - self.drained
 
     def figures(self) -> dict[str, tuple[float, str]]:
         """Figures by name, each with its unit; moved_per_block only where a block was gained."""
@@ -128,13 +154,26 @@ class Comparison:
         for name, column in self.columns().items():
             found[f"{name}.blocks.before"] = (column.before, "blocks")
             found[f"{name}.blocks.after"] = (column.after, "blocks")
-            found[f"{name}.blocks.bound"] = (self.bound, "blocks")
+            found[f"{name}.blocks.bound"] = (self.bound_by_tables, "blocks")
+            if self.bound != self.bound_by_tables:
+                found[f"{name}.blocks.bound.drained"] = (self.bound, "blocks")
             found[f"{name}.moved"] = (column.moved, "frames")
             found[f"{name}.moved.minimum"] = (column.minimum, "frames")
             if column.gained > 0:
                 found[f"{name}.moved_per_block"] = (column.moved / column.gained, "frames")
             found[f"{name}.scanned"] = (column.scanned, "frames")
+            if column.drained is not None:
+                found[f"{name}.gained.drained"] = (column.drained, "blocks")
+            if column.price is not None:
+                found[f"{name}.stall.ns"] = (column.price.stall_ns, "ns")
+                found[f"{name}.cost.ns"] = (column.price.total_ns, "ns")
         return found
+
+    @property
+    def by_stall(self) -> list[str]:
+        """The strategies whose work has a price, by how long it stalls others: the shortest first."""
+        priced = {name: run.price.stall_ns for name, run in self.runs.items() if run.price is not None}
+        return sorted(priced, key=lambda name: priced[name])
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for a file."""
@@ -144,9 +183,16 @@ class Comparison:
             "wanted": self.wanted,
             "blocks": self.blocks,
             "bound": self.bound,
+            "bound_by_tables": self.bound_by_tables,
+            "flagless": self.flagless,
+            "stops": self.stops,
+            "drained": self.drained,
+            "kernel_drained": self.kernel_drained,
             "minimum": self.minimum,
             "strategies": {
-                name: dataclasses.asdict(run.result) | {"minimum": run.minimum, "seconds": run.seconds}
+                name: dataclasses.asdict(run.result)
+                | {"minimum": run.minimum, "seconds": run.seconds}
+                | ({} if run.price is None else {"price": dataclasses.asdict(run.price)})
                 for name, run in self.runs.items()
             },
             "kernel": None
@@ -168,7 +214,7 @@ def _passes(kernel: KernelResult) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _column(run: Run) -> Column:
+def _column(run: Run, drained: int | None) -> Column:
     result = run.result
     zones = []
     for zone in result.zones:
@@ -184,6 +230,8 @@ def _column(run: Run) -> Column:
         failed=result.failed,
         seconds=run.seconds,
         ended=tuple(zones) or (result.status,),
+        price=run.price,
+        drained=drained,
     )
 
 
@@ -193,6 +241,9 @@ def compare_strategies(
     *,
     order: int = 9,
     blocks: int | None = None,
+    flagless: str = "stuck",
+    to_stop: bool = False,
+    costs: Costs | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Loads a snapshot anew for each strategy and runs it.
@@ -202,42 +253,64 @@ def compare_strategies(
         strategies: Names: the core's (`STRATEGIES`), or registered ones.
         order: Of the blocks that are wanted.
         blocks: How many more of them; None: all that can be had.
+        flagless: What frames without a flag are taken to be, one of `pymigrate.defrag.load.FLAGLESS`.
+        to_stop: Run ``linux`` once more, as `TO_STOP`: over what the kernel's scanner went over.
+        costs: Constants of a machine that the work is priced with.
         say: Told what is being done.
+
+    Raises:
+        RecordingError: Nobody says where the kernel stopped.
     """
     # Whatever is wrong with a name is said before anything is loaded.
     outside = {name: load_strategy(name) for name in strategies if name not in STRATEGIES}
     say("reading the frames")
-    ready = prepare(source.recording)
+    ready = prepare(source.recording, flagless=flagless)
+    stops = kernel_stops(source) if to_stop else {}
+    starts = [span.start_pfn for span in source.recording.zones]
     runs: dict[str, Run] = {}
-    costs: NDArray[np.int64] | None = None
-    for name in strategies:
+    least: NDArray[np.int64] | None = None
+    for name in [*strategies, *([TO_STOP] if to_stop else [])]:
         say(f"{name}: loading")
-        with load_memory(ready) as loaded:
+        passed = {starts[zone]: end for zone, end in stops.items()} if name == TO_STOP else None
+        with load_memory(ready, passed=passed) as loaded:
             machine = loaded.machine
-            if costs is None:
+            if least is None:
                 best = bound(machine, order=order, blocks=blocks)
-                costs = cheapest(census(machine, order=order))
+                least = cheapest(census(machine, order=order))
             say(name)
             began = time.perf_counter()
-            if name in outside:
+            if name == TO_STOP:
+                result = dataclasses.replace(compact(machine, "linux", order=order, stop=stops), strategy=name)
+            elif name in outside:
                 result = run_strategy(machine, outside[name], order=order, blocks=blocks, name=name)
             else:
                 result = compact(machine, name, order=order, blocks=blocks)
             seconds = time.perf_counter() - began
-        runs[name] = Run(result=result, minimum=_least(costs, result.gained), seconds=seconds)
-    if costs is None:
+        runs[name] = Run(
+            result=result,
+            minimum=_least(least, result.gained),
+            seconds=seconds,
+            price=None if costs is None else price(result, costs),
+        )
+    if least is None:
         raise ValueError("no strategy is named")
     kernel = source.kernel(order)
+    with_lists = flagless == "pcp"
     return Comparison(
         name=source.name,
         order=order,
         wanted=blocks,
         blocks=best.blocks,
         bound=best.bound,
+        bound_by_tables=bound_by_tables(ready.uses, order),
+        flagless=flagless,
+        stops=stops,
         minimum=best.minimum,
         runs=runs,
         kernel=kernel,
-        kernel_minimum=0 if kernel is None else _least(costs, kernel.blocks_after - kernel.blocks_before),
+        drained=blocks_drained(ready.uses, order) if with_lists else None,
+        kernel_drained=kernel_drained(source, order) if with_lists else None,
+        kernel_minimum=0 if kernel is None else _least(least, kernel.blocks_after - kernel.blocks_before),
     )
 
 

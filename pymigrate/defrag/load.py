@@ -2,14 +2,16 @@
 
 A snapshot says of each frame whether it is free, and of the others what the kernel keeps about them. Frames on the
 LRU become pages: anonymous ones are mapped in an address space, those of files lie in a page cache, and a folio of more
-than one frame is a block of an owner that can move it. Everything else that is not free stands where it stands, the
-frames in per-CPU lists too, which a frame table does not tell from other frames of the kernel. Pins do not show.
+than one frame is a block of an owner that can move it. Everything else that is not free stands where it stands. Pins do
+not show. Frames in per-CPU lists have no flag, as many other frames of the kernel: they stand still too, or as many of
+those without a flag as zoneinfo counts in the lists are put there (`FLAGLESS`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from pymigrate._arrays import u64_pointer
 from pymigrate._core import ffi, lib
 from pymigrate.devices import BlockDevice
-from pymigrate.errors import RecordingError, error_of
+from pymigrate.errors import ArgumentError, RecordingError, error_of
 from pymigrate.files import File
 from pymigrate.machine import Machine
 from pymigrate.memory import MemoryOptions
@@ -30,7 +32,22 @@ from pymigrate.replaying.session import make_machine
 from pymigrate.replaying.start import Blocks, StartState, start_state
 from pymigrate.space import AddressSpace
 
-__all__ = ["Kind", "LoadedMemory", "Prepared", "Uses", "classify", "load_memory", "prepare"]
+__all__ = [
+    "FLAGLESS",
+    "Kind",
+    "LoadedMemory",
+    "Prepared",
+    "Uses",
+    "blocks_drained",
+    "bound_by_tables",
+    "classify",
+    "large_folios",
+    "load_memory",
+    "prepare",
+]
+
+FLAGLESS = ("stuck", "pcp")
+"""What frames without a flag are: all of the kernel, or in per-CPU lists as far as zoneinfo counts frames there."""
 
 U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
@@ -65,6 +82,9 @@ class Kind(enum.IntEnum):
     def movable(self) -> bool:
         """Whether migration can move it."""
         return self in (Kind.ANON, Kind.FILE, Kind.SHMEM, Kind.FOLIO)
+
+
+MOBILE = [int(kind) for kind in Kind if kind.movable or kind == Kind.FREE]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,6 +153,76 @@ def _kinds(flags: U32, place: U8, pfn: I64, order: U8) -> U8:
     torn[pfn[~large]] = True
     kind[torn & lru & _has(flags, "COMPOUND_HEAD", "COMPOUND_TAIL")] = Kind.KERNEL
     return kind
+
+
+def large_folios(flags: U32) -> tuple[I64, U8]:
+    """Folios of more than one frame on the LRU in a frame table: first frames, ascending, and orders."""
+    used = ~_has(flags, "BUDDY", "SLAB", "PGTABLE", "HUGE", "OFFLINE", "RESERVED")
+    pfn, order = _used_blocks(flags, used)
+    some = (order > 0) & _has(flags[pfn], "LRU", "UNEVICTABLE")
+    return pfn[some], order[some]
+
+
+def bound_by_tables(uses: Uses, order: int) -> int:
+    """Most blocks of an order that can be free at once, by the frame table alone.
+
+    Frames on the LRU can move, everything else that is not free cannot: neither can frames in per-CPU lists.
+    """
+    possible = _whole(np.isin(uses.kind, MOBILE), order)
+    return min(possible, int((uses.kind == Kind.FREE).sum()) >> order)
+
+
+def blocks_drained(uses: Uses, order: int) -> int:
+    """Free blocks of an order, were what is in per-CPU lists free."""
+    return _whole(np.isin(uses.kind, [Kind.FREE, Kind.PCP]), order)
+
+
+def _whole(frames: NDArray[np.bool_], order: int) -> int:
+    """How many aligned blocks have nothing but such frames."""
+    size = 1 << order
+    return int(frames[: len(frames) // size * size].reshape(-1, size).all(axis=1).sum())
+
+
+def _listed(recording: Recording, uses: Uses) -> tuple[I64, NDArray[np.uint16]]:
+    """Frames without a flag that are taken to lie in per-CPU lists, and whose.
+
+    zoneinfo counts them; which ones they are nobody says. Those come first that stand among the most pages and free
+    frames: what was just freed did so, while the kernel's own frames keep to pageblocks of their own.
+    """
+    mapped = np.zeros(len(uses.kind), np.bool_)
+    mapped[: len(recording.frame_mapcount)] = recording.frame_mapcount[: len(mapped)] != 0
+    plain = (uses.kind == Kind.KERNEL) & (uses.flags == 0) & ~mapped
+    company = np.isin(uses.kind, MOBILE)
+    blocks = np.arange(len(uses.kind)) >> lib.PM_PAGEBLOCK_ORDER
+    score = np.bincount(blocks, weights=company)
+    infos = {zone.name: zone for zone in recording.zoneinfo}
+    frames: list[I64] = []
+    cpus: list[NDArray[np.uint16]] = []
+    for span in recording.zones:
+        known = infos[span.name].pagesets if span.name in infos else ()
+        lists = [one for one in known if one.cpu < recording.cpus]
+        counts = [one.count for one in lists]
+        pfn = span.start_pfn + np.flatnonzero(plain[span.start_pfn : span.start_pfn + span.spanned])
+        pfn = pfn[score[blocks[pfn]] > 0]
+        pfn = pfn[np.argsort(-score[blocks[pfn]], kind="stable")][: sum(counts)]
+        frames.append(pfn)
+        cpus.append(np.repeat(np.array([one.cpu for one in lists], np.uint16), counts)[: len(pfn)])
+    return np.concatenate(frames), np.concatenate(cpus)
+
+
+def _into_lists(recording: Recording, state: StartState, uses: Uses) -> StartState:
+    """The state with frames without a flag in per-CPU lists: these win over what the state says of them."""
+    pfn, cpu = _listed(recording, uses)
+    blocks, nr = state.blocks, len(pfn)
+    zeros = np.zeros(nr, np.uint8)
+    more = Blocks(
+        pfn=np.concatenate((blocks.pfn, pfn.astype(np.uint64))),
+        order=np.concatenate((blocks.order, zeros)),
+        place=np.concatenate((blocks.place, zeros + np.uint8(PCP))),
+        migratetype=np.concatenate((blocks.migratetype, zeros + np.uint8(MOVABLE))),
+        cpu=np.concatenate((blocks.cpu, cpu)),
+    )
+    return dataclasses.replace(state, blocks=more)
 
 
 def classify(recording: Recording, state: StartState) -> Uses:
@@ -255,11 +345,14 @@ def _load_files(loaded: LoadedMemory) -> None:
         _load_file(loaded, loaded.files[-1], pfns)
 
 
-def _load_folios(loaded: LoadedMemory) -> None:
-    # A dirty folio of a file has buffers that are not given up, so the kernel cannot split it.
+def _load_folios(loaded: LoadedMemory, passed: Mapping[int, int]) -> None:
+    # A dirty folio of a file has buffers that are not given up, so the kernel cannot split it: but those that it is
+    # known to have got past were clean, or found room, when it came by.
     pfns = loaded.uses.pfn[loaded.uses.blocks(Kind.FOLIO)].astype(np.uint64)
     flags = loaded.uses.flags[pfns.astype(np.int64)]
     dirty = _has(flags, "DIRTY") & ~_has(flags, "ANON", "SWAPBACKED")
+    for start, end in passed.items():
+        dirty &= (pfns < start) | (pfns >= end)
     kinds: tuple[tuple[NDArray[np.bool_], OwnerKind], ...] = ((dirty, "movable-whole"), (~dirty, "movable-ops"))
     for whole, kind in kinds:
         some = np.ascontiguousarray(pfns[whole])
@@ -298,27 +391,35 @@ class Prepared:
     uses: Uses
 
 
-def prepare(recording: Recording) -> Prepared:
+def prepare(recording: Recording, *, flagless: str = "stuck") -> Prepared:
     """Works out what a recording's start snapshot shows.
 
     Args:
         recording: With a frame table; its events are not played.
+        flagless: What frames without a flag are, one of `FLAGLESS`.
 
     Raises:
         RecordingError: There is no frame table.
     """
+    if flagless not in FLAGLESS:
+        raise ArgumentError(f"flagless is one of {', '.join(map(repr, FLAGLESS))}, not {flagless!r}")
     if not len(recording.frame_flags):
         raise RecordingError("there is no frame table (kpageflags): nobody knows what stands where")
-    # Which frames lie in per-CPU lists the frame table does not say: what has no flags stands where it stands.
+    # Which frames lie in per-CPU lists the frame table does not say, and there are no events that do.
     state = start_state(recording, settings={"start_pcp": 0})
-    return Prepared(recording=recording, state=state, uses=classify(recording, state))
+    uses = classify(recording, state)
+    if flagless == "pcp":
+        state = _into_lists(recording, state, uses)
+        uses = classify(recording, state)
+    return Prepared(recording=recording, state=state, uses=uses)
 
 
-def load_memory(snapshot: Prepared | Recording) -> LoadedMemory:
+def load_memory(snapshot: Prepared | Recording, *, passed: Mapping[int, int] | None = None) -> LoadedMemory:
     """Makes the machine that a snapshot shows, every frame with its owner, without contents.
 
     Args:
         snapshot: By `prepare`, or a recording with a frame table.
+        passed: First frames of ranges to their ends: folios in these can be split, even dirty ones.
 
     Raises:
         RecordingError: There is no frame table.
@@ -338,7 +439,7 @@ def load_memory(snapshot: Prepared | Recording) -> LoadedMemory:
         _place(machine, ready.state.blocks, loaded.uses)
         _load_anon(loaded)
         _load_files(loaded)
-        _load_folios(loaded)
+        _load_folios(loaded, passed or {})
     except BaseException:
         machine.close()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class CompactResult:
         status: Why it ended, in words.
         captured: First frame of the block that is the caller's; None.
         zones: Why each zone's turn ended, where the strategy goes by zones.
+        planned: What the planner's first plan was to move; 0 for the others.
     """
 
     strategy: str
@@ -95,6 +97,7 @@ class CompactResult:
     status: str
     captured: int | None
     zones: tuple[ZoneResult, ...]
+    planned: int = 0
 
     @property
     def gained(self) -> int:
@@ -138,6 +141,7 @@ def read_result(raw: Any, strategy: str, order: int) -> CompactResult:
         status=_status(raw.status),
         captured=None if raw.captured == NO_FRAME else int(raw.captured),
         zones=zones,
+        planned=int(raw.planned),
     )
 
 
@@ -162,6 +166,7 @@ def compact(
     zone: int | None = None,
     priority: str = "full",
     protocol: str = "entry",
+    stop: Mapping[int, int] | None = None,
 ) -> CompactResult:
     """Runs one of the core's strategies now.
 
@@ -175,6 +180,8 @@ def compact(
         zone: In the zone with this index; None: in every zone.
         priority: ``"async"``, ``"sync-light"`` or ``"full"``.
         protocol: What blocks accessors meanwhile (`pymigrate.migration.PROTOCOLS`).
+        stop: For ``"linux"``: by a zone's index the frame where its migrate scanner ends; zones that are not in it are
+            gone through.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -189,6 +196,10 @@ def compact(
     raw.blocks = _check_blocks(blocks)
     result, before = ffi.new("struct pm_compact_result *"), ffi.new("struct pm_compact_result *")
     try:
+        for index, pfn in (stop or {}).items():
+            if not 0 <= index < len(raw.stop_pfn) or pfn <= 0:
+                raise ArgumentError(f"stop names frames above 0 by a zone's index, not {index}: {pfn}")
+            raw.stop_pfn[index] = pfn
         raw.order, raw.zone = order, EVERY_ZONE if zone is None else zone
         while True:
             status = lib.pm_compact(where._handle, where._this_cpu(), raw, result)

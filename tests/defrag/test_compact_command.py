@@ -8,6 +8,7 @@ import pytest
 from snapshot_pictures import random_words, words_of, write_case, write_snapshot
 
 from pymigrate.cli import run
+from pymigrate.costs import Costs, costs_text
 from pymigrate.defrag.run import STRATEGIES
 
 PASSES = [
@@ -111,6 +112,96 @@ def test_a_folder_without_frames_is_named(tmp_path, capsys):
         assert "kpageflags" in capsys.readouterr().err
         assert run([command, str(tmp_path / "nowhere")]) == 1
         assert "nowhere" in capsys.readouterr().err
+
+
+# ---- beside what the kernel did, and what it costs ----
+
+
+def test_a_run_ends_where_the_kernel_did(tmp_path, capsys):
+    # A dirty folio is in the way, which the kernel found room for; the one that it stopped at came later.
+    before = words_of("a." * 4096)
+    before[:4] = words_of("4444")
+    before[0] |= words_of("d")[0]
+    after = words_of("." * 2048 + "a." * 1024 + "a" * 4096)
+    after[2048:2052] = words_of("4444")
+    case = write_case(tmp_path / "case", before, after, compact_passes=PASSES[:1])
+    assert run(["compact", str(case), "--strategy", "linux", "--stop-like-kernel", "--figures"]) == 0
+    out = capsys.readouterr().out
+    figures = figures_of(out)
+    assert figures["linux.moved"] < 32
+    assert figures["linux-to-stop.blocks.after"] == figures["kernel.blocks.after"] == 4
+    # What stood in those four: half of their frames, and of the folio the other two as well.
+    assert figures["linux-to-stop.moved"] == 4 * 256 + 2
+    assert "told to end" in " ".join(out.split())
+    # Nobody says where the kernel stopped.
+    alone = write_case(tmp_path / "alone", before)
+    assert run(["compact", str(alone), "--stop-like-kernel"]) == 1
+    assert "after/" in capsys.readouterr().err
+
+
+ZONEINFO = """Node 0, zone   Normal
+  pages free     1536
+        min      0
+        low      1
+        high     2
+        spanned  2048
+        present  2048
+        managed  2048
+  pagesets
+    cpu: 0
+              count:    2
+              high:     100
+              batch:    63
+    cpu: 1
+              count:    1
+              high:     100
+              batch:    63
+"""
+
+
+def test_frames_without_a_flag_may_lie_in_per_cpu_lists(tmp_path, capsys):
+    # Three of them among free frames and pages, 512 in a block of their own, of which no list has any.
+    before = words_of("." * 1024 + "a" * 512 + "k" * 512)
+    before[[7, 600, 1030]] = words_of("kkk")
+    after = words_of("." * 1024 + "a" * 512 + "k" * 512)
+    after[600] = words_of("k")[0]
+    case = write_case(tmp_path / "case", before, after, compact_passes=PASSES[:1])
+    for folder in ("before", "after"):
+        (case / folder / "zoneinfo").write_text(ZONEINFO)
+    args = ["compact", str(case), "--strategy", "planner", "--figures"]
+    assert run(args) == 0
+    stuck = figures_of(capsys.readouterr().out)
+    assert stuck["planner.blocks.bound"] == 0
+    assert "planner.gained.drained" not in stuck
+    assert run([*args, "--flagless", "pcp"]) == 0
+    found = figures_of(capsys.readouterr().out)
+    # By the frame table alone nothing can be had; with the lists drained two are free at once.
+    assert found["planner.blocks.bound"] == 0
+    assert found["planner.blocks.bound.drained"] == 2
+    assert found["planner.blocks.after"] == 2
+    assert found["planner.moved"] == found["planner.gained.drained"] == 0
+    # The kernel's tables: one block was free, and the frame of the other lies in a list before and after.
+    assert found["kernel.gained.drained"] == 0
+
+
+def test_work_is_priced_at_a_machines_costs(case, capsys, tmp_path):
+    costs, file = tmp_path / "costs.json", tmp_path / "result.json"
+    constants = Costs(copy_ns=400.0, page_ns=300.0, scan_ns=2.0, flush_ns=5000.0, lock_ns=20.0)
+    costs.write_text(costs_text(constants))
+    assert run(["compact", str(case), "--costs", str(costs), "--json", str(file), "--figures"]) == 0
+    out = capsys.readouterr().out
+    figures, found = figures_of(out), json.loads(file.read_text())["strategies"]
+    for name in STRATEGIES:
+        # A batch is at least a page; what does not move stalls nobody.
+        assert figures[f"{name}.stall.ns"] >= (5400 if found[name]["moved"] else 0)
+        assert figures[f"{name}.stall.ns"] == pytest.approx(found[name]["price"]["stall_ns"], rel=0.01)
+        assert figures[f"{name}.cost.ns"] >= found[name]["moved"] * 400
+    assert "kernel.stall.ns" not in figures
+    stalls = sorted(STRATEGIES, key=lambda name: found[name]["price"]["stall_ns"])
+    assert f"shortest first: {', '.join(stalls)}." in " ".join(out.split())
+    costs.write_text("{}")
+    assert run(["compact", str(case), "--costs", str(costs)]) == 1
+    assert "costs.json" in capsys.readouterr().err
 
 
 # ---- why ----

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pymigrate.defrag import compare_strategies, load_memory, prepare, read_source
+from pymigrate.defrag import Kind, compare_strategies, load_memory, prepare, read_source
+from pymigrate.defrag.compare import TO_STOP
+from pymigrate.defrag.load import FLAGLESS, bound_by_tables
 from pymigrate.defrag.run import STANDINGS, census
 from pymigrate.recording import flag_bit
 
@@ -31,6 +33,23 @@ def test_the_planner_gains_what_there_is_at_the_least_cost(name):
     assert column.moved <= 1.1 * column.minimum
     assert found.kernel is not None
     assert found.kernel.blocks_before == found.blocks == column.before
+
+
+@needs_data
+def test_the_bound_is_the_frame_tables_own_whatever_lies_in_lists():
+    ready = [prepare(read_source(DATA / "compaction-pinned").recording, flagless=what) for what in FLAGLESS]
+    assert [bound_by_tables(one.uses, 9) for one in ready] == [4643 + CASES["compaction-pinned"]] * 2
+    # As many frames are in lists as zoneinfo counts.
+    assert int((ready[1].uses.kind == Kind.PCP).sum()) == 297034 + 33667 + 24 + 7
+    with load_memory(ready[1]) as loaded:
+        loaded.machine.validate()
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["compaction-pinned", pytest.param("compaction-mixed", marks=pytest.mark.slow)])
+def test_linux_moves_what_the_kernel_moved_up_to_its_stop(name):
+    found = compare_strategies(read_source(DATA / name), ["linux"], to_stop=True).columns()
+    assert abs(found[TO_STOP].moved - found["kernel"].moved) < 0.15 * found["kernel"].moved
 
 
 @needs_data
