@@ -1,7 +1,7 @@
 """Compaction: one block or all of memory, in the background, or because an allocation found nothing.
 
-`pymigrate.compact` runs a strategy now. Here is the rest: a block that is captured as it comes together, kcompactd, and
-allocations that compact and reclaim as a named policy says.
+`pymigrate.defrag.compact` runs a strategy now. Here is the rest: a block that is captured as it comes together,
+kcompactd, and allocations that compact and reclaim as a named policy says.
 
 >>> from pymigrate import AddressSpace, Machine, MemoryOptions
 >>> from pymigrate.compaction import allocate, capture_block, kcompactd_tick

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pymigrate._core import ffi, lib
-from pymigrate.errors import ArgumentError, check
+from pymigrate.errors import ArgumentError, check, error_of
 from pymigrate.layout import Settings
 from pymigrate.machine import Machine
 from pymigrate.memory import MemoryOptions
@@ -24,6 +24,15 @@ from pymigrate.recording.recording import Recording
 __all__ = ["RECIPES", "ImageInfo", "Recipe", "age", "info", "load", "machine_at", "save"]
 
 _PPM = 1_000_000
+_NOT_SAVED = {
+    lib.PM_ERR_OWNED: "no image of a machine with owners: a frame belongs to an address space, a file or another owner",
+    lib.PM_ERR_BUSY: "no image of a machine with a pageblock that is isolated or offline",
+}
+_NOT_LOADED = {
+    lib.PM_ERR_SYNTAX: "no image of memory, or one that contradicts itself",
+    lib.PM_ERR_CORRUPT: "the image is damaged: its hash is another",
+    lib.PM_ERR_LIMIT: "the image is of another version, or of a build with other constants",
+}
 _ORDERS = MappingProxyType({0: 1000, 1: 60, 2: 40, 3: 30, 4: 8, 5: 2, 6: 1, 9: 4})
 
 
@@ -145,11 +154,14 @@ def save(machine: Machine, path: str | os.PathLike[str]) -> ImageInfo:
     Counters and tags are not saved.
 
     Raises:
-        FrameError: A frame belongs to an address space or another owner, or a pageblock is isolated.
+        FrameError: A frame belongs to an address space or another owner.
+        BusyError: A pageblock is isolated or offline.
     """
     handle = machine.handle
     length = ffi.new("size_t *")
-    check(lib.pm_image_save(handle, ffi.NULL, 0, length), what="an image")
+    status = lib.pm_image_save(handle, ffi.NULL, 0, length)
+    if status:
+        raise error_of(status, text=_NOT_SAVED.get(status, ""), path=os.fspath(path))
     content = bytearray(length[0])
     check(lib.pm_image_save(handle, ffi.from_buffer("char[]", content), len(content), length), what="an image")
     Path(path).write_bytes(content)
@@ -175,7 +187,9 @@ def _settings(raw: Any) -> Settings:
 
 def _info(content: bytes, name: str) -> ImageInfo:
     raw = ffi.new("struct pm_image_info *")
-    check(lib.pm_image_info(ffi.from_buffer(content), len(content), raw), what=f"the image {name}")
+    status = lib.pm_image_info(ffi.from_buffer(content), len(content), raw)
+    if status:
+        raise error_of(status, text=_NOT_LOADED.get(status, ""), path=name)
     return ImageInfo(
         hash=f"{raw.hash:016x}",
         nr_bytes=len(content),
@@ -209,7 +223,9 @@ def load(path: str | os.PathLike[str], *, memory: MemoryOptions | None = None) -
     content = Path(path).read_bytes()
     about = _info(content, os.fspath(path))
     out = ffi.new("struct pm_machine **")
-    check(lib.pm_image_load(ffi.from_buffer(content), len(content), out), what=f"the image {os.fspath(path)}")
+    status = lib.pm_image_load(ffi.from_buffer(content), len(content), out)
+    if status:
+        raise error_of(status, text=_NOT_LOADED.get(status, ""), path=os.fspath(path))
     return Machine._adopt(out[0], about.settings, memory)
 
 

@@ -178,7 +178,11 @@ class Range(Closeable):
         except OverflowError as error:
             raise ArgumentError(f"an argument is out of its range: {error}") from None
         out = _new("uint64_t *")
-        machine._call(lib.pm_range_begin, raw, out, context={"start": start, "end": end} if nr is None else {"nr": nr})
+        named: dict[str, Any] = {} if nr is None else {"nr": nr, "align": align, "candidates": candidates}
+        named = {name: value for name, value in named.items() if value is not None}
+        if nr is None or start or end is not None:
+            named |= {"start": start, "end": end}
+        machine._call(lib.pm_range_begin, raw, out, context=named)
         self._handle = int(out[0])
         self._info: Any = _new("struct pm_range_info *")
 

@@ -28,6 +28,7 @@ _TOKEN = re.compile(
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+(?:"([^"]+)"|<([^>]+)>)[^\n]*$', re.MULTILINE)
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_TAGGED = ("struct", "union", "enum")
 
 
 def tokens(text: str) -> list[str]:
@@ -66,7 +67,10 @@ def file_names(text: str) -> set[str]:
                 if statement[:1] == ["enum"] and "(" not in statement:
                     found |= _enumerators(body)
                 # After a function's body nothing follows; after a structure's there may be a name.
-                statement = ["}"] if "(" not in statement and statement[:1] != ["static"] else []
+                if statement[:1] == ["static"] and statement[-1] in _TAGGED:
+                    statement = ["static"]
+                else:
+                    statement = ["}"] if "(" not in statement and statement[:1] != ["static"] else []
                 continue
         elif token == ";" and depth == 0:
             found |= _declared(statement)
@@ -80,7 +84,7 @@ def _declared(statement: list[str]) -> set[str]:
     """What the head of a declaration at file scope defines."""
     found: set[str] = set()
     statement = re.sub(r"__attribute__ \( \( .*? \) \)", "", " ".join(statement)).split()
-    for kind in ("struct", "union", "enum"):
+    for kind in _TAGGED:
         if statement[:1] == [kind] and len(statement) == 2 and is_name(statement[1]):
             found.add(statement[1])
     if statement[:1] == ["typedef"]:
@@ -90,7 +94,7 @@ def _declared(statement: list[str]) -> set[str]:
     local = "static" in statement[:3] or (end < len(statement) and not statement[end - 1].startswith("pm_"))
     if end and is_name(statement[end - 1]) and local:
         found.add(statement[end - 1])
-    return found - {"_Static_assert", "_Alignas"}
+    return found - {"_Static_assert", "_Alignas", *_TAGGED}
 
 
 def _enumerators(body: list[str]) -> set[str]:

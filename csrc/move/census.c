@@ -183,7 +183,7 @@ static uint64_t cheapest(const uint64_t *histogram, uint64_t most, uint64_t bloc
 
 enum pm_status pm_compact_bound(struct pm_machine *m, uint32_t index, uint32_t order, uint64_t wanted, struct pm_bound *ret)
 {
-	uint64_t size = (uint64_t)1 << order, pfn, histogram[(1u << PM_MAX_ORDER) + 1] = { 0 };
+	uint64_t histogram[(1u << PM_MAX_ORDER) + 1] = { 0 }, size, pfn;
 	uint32_t frames[PM_NR_STANDING];
 
 	if (order > PM_MAX_ORDER || (index != PM_EVERY_ZONE && index >= m->nr_zones))
@@ -191,6 +191,7 @@ enum pm_status pm_compact_bound(struct pm_machine *m, uint32_t index, uint32_t o
 	if (!m->virt)
 		return PM_ERR_STATE;
 	*ret = (struct pm_bound){ 0 };
+	size = (uint64_t)1 << order;
 	for (pfn = 0; pfn < m->nr_frames; pfn += size) {
 		struct pm_zone *zone = pm_zone_of(m, pfn) ? pm_zone_of(m, pfn) : pm_zone_of(m, pfn + size - 1);
 

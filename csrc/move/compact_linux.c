@@ -172,7 +172,8 @@ static enum pm_status scan_and_move(struct pm_scan *scan, uint32_t *ret)
 			status = drain_block(scan, &moved_in);
 		if (scan->captures && !pm_pfn_is_nil(scan->capture.pfn)) {
 			*ret = PM_COMPACTED_CAPTURED;
-			return status;
+			/* The block is there: who were to call again would go on, and might capture another. */
+			return status == PM_ERR_INTR ? PM_OK : status;
 		}
 	}
 	return status;

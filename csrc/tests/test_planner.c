@@ -71,6 +71,8 @@ static void the_bound_counts_free_frames_and_what_stays(void)
 	CHECK_EQ(bound_of(&p, 3, PM_ALL_BLOCKS).bound, 1);
 	CHECK_EQ(pm_compact_bound(p.m, 1, 2, 1, &none), PM_ERR_INVAL);
 	CHECK_EQ(pm_compact_bound(p.m, PM_EVERY_ZONE, PM_MAX_ORDER + 1, 1, &none), PM_ERR_INVAL);
+	/* More than a number has bits. */
+	CHECK_EQ(pm_compact_bound(p.m, PM_EVERY_ZONE, 64, 1, &none), PM_ERR_INVAL);
 	picture_close(&p);
 }
 

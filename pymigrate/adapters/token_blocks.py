@@ -82,8 +82,11 @@ class TokenBlocks:
 
         Raises:
             OutOfMemoryError: The pool is empty; what the sequence had it still has, and no more.
+            ValueError: `tokens` is negative.
         """
-        numbers = self._numbers.setdefault(sequence, [])
+        if tokens < 0:
+            raise ArgumentError(f"a sequence does not shrink: tokens is {tokens}")
+        numbers = self._numbers.get(sequence, [])
         total = self._tokens.get(sequence, 0) + tokens
         before = len(numbers)
         try:
@@ -94,7 +97,7 @@ class TokenBlocks:
                 self._owner.free(number)
             del numbers[before:]
             raise
-        self._tokens[sequence] = total
+        self._numbers[sequence], self._tokens[sequence] = numbers, total
 
     def end(self, sequence: Hashable) -> None:
         """Gives a sequence's blocks back. KeyError: there is no such sequence."""
@@ -113,6 +116,8 @@ class TokenBlocks:
 
     def fragmentation(self, order: int) -> float:
         """Part of what is free that is of no use to who wants 2^order blocks in a row: 0 (none) to 1 (all of it)."""
+        if not 0 <= order <= lib.PM_MAX_ORDER:
+            raise ArgumentError(f"order is 0..{lib.PM_MAX_ORDER}, not {order}")
         by_order = self.machine.free_blocks()[0].sum(axis=1).tolist()
         return float(lib.pm_unusable_index(ffi.new("uint64_t[]", by_order), order)) / 1000
 

@@ -157,6 +157,11 @@ def _check_blocks(blocks: int | None) -> int:
     return ALL_BLOCKS if blocks is None else blocks
 
 
+def _zone(zone: int | None) -> dict[str, Any]:
+    """For messages, where one was named."""
+    return {} if zone is None else {"zone": zone}
+
+
 def compact(
     machine: Machine,
     strategy: str = "linux",
@@ -211,7 +216,7 @@ def compact(
     except (TypeError, OverflowError) as error:
         raise where._bad_call(error) from None
     if status:
-        raise error_of(status, strategy=strategy, order=order)
+        raise error_of(status, strategy=strategy, order=order, **_zone(zone))
     return read_result(result, strategy, order)
 
 
@@ -251,7 +256,7 @@ def bound(machine: Machine, *, order: int = 9, blocks: int | None = None, zone: 
     raw = ffi.new("struct pm_bound *")
     wanted = ALL_BLOCKS if blocks is None else blocks
     where = EVERY_ZONE if zone is None else zone
-    machine_of(machine)._call(lib.pm_compact_bound, where, order, wanted, raw, context={"order": order})
+    machine_of(machine)._call(lib.pm_compact_bound, where, order, wanted, raw, context={"order": order} | _zone(zone))
     return Bound(*(int(getattr(raw, field.name)) for field in dataclasses.fields(Bound)))
 
 

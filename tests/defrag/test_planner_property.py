@@ -140,6 +140,8 @@ def test_bad_arguments_are_named():
             census(machine, order=11)
         with pytest.raises(ArgumentError):
             bound(machine, order=11)
+        with pytest.raises(ArgumentError, match="zone=7"):
+            bound(machine, zone=7)
     with Machine.from_size("8M") as plain:
         with pytest.raises(StateError):
             compact(plain, "planner")

@@ -129,8 +129,15 @@ def test_a_pool_that_is_empty_says_so_and_takes_nothing_halfway() -> None:
             cache.append("a", 5)
         assert len(cache.table("a")) == 60
         assert cache.free_blocks == 4
-        with pytest.raises(KeyError):
-            cache.end("c")
+        for nobody in ("b", "c"):
+            with pytest.raises(KeyError):
+                cache.table(nobody)
+            with pytest.raises(KeyError):
+                cache.end(nobody)
+        with pytest.raises(ValueError, match="tokens is -1"):
+            cache.append("a", -1)
+        with pytest.raises(ValueError, match=r"order is 0\.\.10, not 11"):
+            cache.fragmentation(11)
 
 
 # ---- the examples ----

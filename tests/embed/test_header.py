@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_the_header_is_clean_in_c_and_cpp(compiler: str, standard: str, tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_files_of_build_systems_name_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    folder = ROOT / "pymigrate" / "lib"
+    assert f"\nVersion: {version}\n" in (folder / "pkgconfig" / "pymigrate.pc").read_text("utf-8")
+    cmake = (folder / "cmake" / "pymigrate" / "pymigrate-config-version.cmake").read_text("utf-8")
+    assert f'set(PACKAGE_VERSION "{version}")' in cmake
 
 
 def test_every_function_has_a_comment() -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from pymigrate import AddressSpace, FrameError, Gfp, Machine, MemoryOptions, OutOfMemoryError, PymigrateError, Recording
+from pymigrate import (
+    AddressSpace,
+    BusyError,
+    FrameError,
+    Gfp,
+    Machine,
+    MemoryOptions,
+    OutOfMemoryError,
+    PymigrateError,
+    Recording,
+    ranges,
+)
 from pymigrate import image as images
 from pymigrate.cli import run
 from pymigrate.recording import sample_path
@@ -61,8 +72,19 @@ def test_owners_live_beside_what_an_image_has_allocated(tmp_path: Path) -> None:
         space.write(address, b"beside")
         assert space.read(address, 6) == b"beside"
         machine.validate()
-        with pytest.raises(FrameError, match="belongs to"):
+        with pytest.raises(FrameError, match=r"with owners.*b\.img"):
             images.save(machine, tmp_path / "b.img")
+
+
+def test_a_machine_with_a_range_offline_or_isolated_is_refused_by_name(tmp_path: Path) -> None:
+    with Machine.from_size("64M", memory=MemoryOptions(contents="none")) as machine:
+        assert ranges.offline(machine, 1024, 2048).ok
+        with pytest.raises(BusyError, match=r"isolated or offline.*b\.img"):
+            images.save(machine, tmp_path / "b.img")
+        ranges.online(machine, 1024, 2048)
+        with ranges.isolate(machine, 1024, 2048), pytest.raises(BusyError, match="isolated or offline"):
+            images.save(machine, tmp_path / "b.img")
+        assert images.save(machine, tmp_path / "b.img").nr_frames
 
 
 def test_a_recording_at_a_moment(tmp_path: Path) -> None:
@@ -87,10 +109,10 @@ def test_damage_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "a.img").read_bytes())
     content[30] ^= 1
     (tmp_path / "a.img").write_bytes(content)
-    with pytest.raises(PymigrateError, match=r"a\.img"):
+    with pytest.raises(PymigrateError, match=r"hash is another.*a\.img"):
         images.load(tmp_path / "a.img")
     (tmp_path / "b.img").write_bytes(b"")
-    with pytest.raises(PymigrateError, match=r"b\.img"):
+    with pytest.raises(PymigrateError, match=r"b\.img: no image of memory"):
         images.info(tmp_path / "b.img")
 
 

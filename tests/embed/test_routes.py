@@ -70,6 +70,11 @@ def test_vendored_two_files_and_a_compiler_are_enough(vendored: Path, compiler: 
     assert run(program) == ("199952 hits, 48 first touches, 200000 accesses to huge pages, hash 671ce9c50e1a4461\n")
 
 
+def test_a_table_of_a_structure_without_a_name_has_its_own_name_alone() -> None:
+    text = "static const struct {\n\tint a;\n} table[2] = { { 1 } };\nstatic int f(void) { return 1; }\n"
+    assert amalgamate.file_names(text) == {"table", "f"}
+
+
 def test_the_amalgamation_holds_all_of_the_core(vendored: Path) -> None:
     assert amalgamate.FOLDERS == _ffi_build.FOLDERS
     text = (vendored / "pymigrate.c").read_text("utf-8")

@@ -177,7 +177,7 @@ def test_bad_arguments_name_what_is_wrong(machine: Machine) -> None:
         Range(machine, "take", 5, -1)
     with pytest.raises(ArgumentError, match="kind"):
         Range(machine, "away", 0, 512)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError):
+    with pytest.raises(ArgumentError, match="align=3"):
         ranges.take(machine, 100, align=3)
     with pytest.raises(ArgumentError):
         ranges.offline(machine, 4096, 4196)
