@@ -28,8 +28,8 @@ _SAYS = {
 def calibrate(output: str | None, rounds: int, figures: bool) -> None:
     """Measure what elementary work costs on this machine, and keep it.
 
-    Strategies of defragmentation differ in how much they copy, look at, flush and lock. With these constants
-    pymigrate.costs prices their work in nanoseconds.
+    Strategies of defragmentation differ in how much they copy, look at, flush and lock. With these constants their
+    work is priced in nanoseconds: pymigrate compact --costs FILE, or pymigrate.costs in Python.
     """
     path = output or str(default_path())
     if output is None:
