@@ -603,6 +603,8 @@ struct pm_notify_options {
 	/// Called by the thread whose call does it, before that call returns; NULL: nobody is told. No lock of the machine is held, so it may take locks
 	/// that others hold while they call the machine, and wait. It may not call the machine itself. A frame that was moved from is not used anew before
 	/// it has been told. Other threads may find the new place earlier than they are told of it, the old one no longer.
+	/// Blocks of kernel-like owners, which no address space maps, are an exception: their old frames may be in use again by then, and of one that was split
+	/// (PM_MIGRATE_SPLIT) at most the first frame is told.
 	void (*notify)(void *context, const struct pm_notice *notice);
 	void *context;
 	uint64_t copy_ns;  ///< to copy a page
