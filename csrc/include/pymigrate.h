@@ -1722,6 +1722,25 @@ PM_API PM_NODISCARD enum pm_status pm_simulation_learn(struct pm_simulation *sim
 
 /// Plays events [from, to), each on its CPU. One thread. PM_ERR_INVAL: an event's CPU or allocation does not exist in the machine.
 PM_API PM_NODISCARD enum pm_status pm_simulation_run(struct pm_simulation *sim, const struct pm_events *events, size_t from, size_t to);
+/// What makes a block where a probe finds none. All move what a simulation can move, by the rules of the strategies of the same names, one block at a
+/// time, and to the free lists for movable requests of the same zone.
+enum pm_probe_strategy {
+	PM_PROBE_NONE = 0,	    ///< nothing: the probe only looks
+	PM_PROBE_LINUX = 1,	    ///< two scanners that come towards each other; where they are, and failures that defer a zone, last from probe to probe
+	PM_PROBE_PLANNER = 2,	    ///< the block in which the fewest frames stand
+	PM_PROBE_COALESCE_2004 = 3, ///< the block around a free one of one or two orders below
+	PM_NR_PROBE_STRATEGIES = 4
+};
+/// What a probe found.
+struct pm_probe {
+	uint64_t moved;	      ///< frames that the strategy moved
+	uint32_t there;	      ///< 1: a movable request of the order would have been served at the LOW watermark
+	uint32_t there_after; ///< the same when the strategy has run
+};
+/// Between two calls of pm_simulation_run(): would a block of `order` have been there? If not, the strategy (enum pm_probe_strategy) makes one, on `cpu`.
+/// With PM_PROBE_NONE, or where a block is there, nothing changes; what a strategy does is not counted in struct pm_simulation_stats. One thread.
+/// PM_ERR_INVAL: no such CPU, order (1 to that of a pageblock) or strategy. PM_ERR_NOMEM.
+PM_API PM_NODISCARD enum pm_status pm_simulation_probe(struct pm_simulation *sim, uint32_t cpu, uint32_t order, uint32_t strategy, struct pm_probe *ret);
 /// What it has done so far.
 PM_API void pm_simulation_stats(const struct pm_simulation *sim, struct pm_simulation_stats *ret);
 

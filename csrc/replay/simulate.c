@@ -53,6 +53,7 @@ void pm_simulation_destroy(struct pm_simulation *sim)
 	free(sim->ticks);
 	free(sim->drains);
 	free(sim->compactions);
+	free(sim->scanners);
 	free(sim);
 }
 

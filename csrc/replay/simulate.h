@@ -47,6 +47,13 @@ struct pm_sim_drain {
 	uint64_t nr_drain;    ///< of the zone, before
 };
 
+/// What the scanners of a probe's compaction remember of a zone.
+struct pm_sim_scanners {
+	uint32_t migrate, free; ///< pageblocks where they go on; equal: from the zone's ends
+	uint32_t considered;	///< attempts since the last failure
+	uint32_t shift;		///< of 2^shift attempts one is made
+};
+
 struct pm_simulation {
 	struct pm_machine *m;
 	struct pm_sim_placed *placed; ///< [nr_allocations]
@@ -63,6 +70,7 @@ struct pm_simulation {
 	struct pm_sim_tick *ticks; ///< [nr_ticks] in order of time
 	size_t nr_ticks;
 	size_t next_tick;
+	struct pm_sim_scanners *scanners; ///< [zones]; NULL: never probed with them
 };
 
 /// Frees a whole block of ours, and notes that its CPU may be draining from now on.
@@ -109,6 +117,37 @@ bool pm_simulation_leave(struct pm_simulation *sim, struct pm_sim_compaction *c,
 
 /// A request that our free lists cannot serve: with the block that the kernel gave it, once that is empty with us.
 bool pm_simulation_capture(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret);
+
+/// Can [start, end) be emptied? Every frame in it must be free, or in a block that can move and does not reach out of it. `cost`, unless NULL: frames
+/// that would move.
+bool pm_simulation_can_empty(const struct pm_simulation *sim, uint32_t start, uint32_t end, uint32_t *cost);
+
+/// Empties what can be emptied: everything in it moves out, its free blocks leave the lists, and its frames are nobody's. Adds the frames that moved to
+/// `moved`. False: not all found room; what is empty is free again.
+bool pm_simulation_empty(struct pm_simulation *sim, struct pm_zone *zone, struct pm_sim_compaction *c, uint32_t start, uint32_t end, uint64_t *moved);
+
+/// A compaction that holds nothing.
+struct pm_sim_compaction pm_simulation_no_compaction(uint32_t tid);
+
+/// The free scanner: takes the free blocks that begin in a range of a movable pageblock, until there are as many frames as wait to be moved.
+void pm_simulation_scan_free(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t start, uint32_t end);
+
+/// The end of a compaction: what it holds still goes back.
+void pm_simulation_release(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t cpu);
+
+/// A probe: what is there, and what it does about it.
+struct pm_sim_probe {
+	struct pm_simulation *sim;
+	uint32_t cpu;
+	unsigned int order;
+	uint64_t moved; ///< frames so far
+};
+
+/// Would a zone serve a movable request of the probe's order?
+bool pm_simulation_zone_serves(const struct pm_sim_probe *probe, const struct pm_zone *zone);
+
+/// Compaction of a zone as in Linux, until it serves the request.
+void pm_simulation_scan_zone(struct pm_sim_probe *probe, struct pm_zone *zone);
 
 /// A recorded free of a block that migration had emptied: moves what stands there with us. False if that is nothing movable, or there is no room.
 bool pm_simulation_move(struct pm_simulation *sim, const struct pm_events *ev, size_t i);

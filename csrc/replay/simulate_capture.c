@@ -4,10 +4,9 @@
 #include "phys/buddy.h"
 #include "replay/simulate.h"
 
-/// Can [start, end) be emptied? Every frame in it must be free, or in a block that can move and does not reach out of it.
-static bool can_empty(const struct pm_simulation *sim, uint32_t start, uint32_t end)
+bool pm_simulation_can_empty(const struct pm_simulation *sim, uint32_t start, uint32_t end, uint32_t *cost)
 {
-	uint32_t at = start;
+	uint32_t at = start, frames = 0;
 
 	while (at < end) {
 		uint32_t word = pm_frame_word(&sim->m->tables.frames[at]);
@@ -15,8 +14,11 @@ static bool can_empty(const struct pm_simulation *sim, uint32_t start, uint32_t 
 
 		if (kind != PM_FRAME_FREE && !(kind == PM_FRAME_USED && pm_simulation_can_move(sim, at)))
 			return false;
+		frames += kind == PM_FRAME_USED ? 1u << pm_word_order(word) : 0;
 		at += 1u << pm_word_order(word);
 	}
+	if (cost)
+		*cost = frames;
 	return at == end;
 }
 
@@ -55,6 +57,29 @@ static void give_up(struct pm_simulation *sim, struct pm_zone *zone, uint32_t st
 	pm_unlock(&zone->lock);
 }
 
+bool pm_simulation_empty(struct pm_simulation *sim, struct pm_zone *zone, struct pm_sim_compaction *c, uint32_t start, uint32_t end, uint64_t *moved)
+{
+	uint32_t at = start;
+
+	take_free(sim, zone, start, end);
+	while (at < end) {
+		struct pm_frame *frame = &sim->m->tables.frames[at];
+		uint32_t word = pm_frame_word(frame), nr = 1;
+
+		if (pm_word_kind(word) == PM_FRAME_USED) {
+			nr = 1u << pm_word_order(word);
+			if (!pm_simulation_leave(sim, c, at)) {
+				give_up(sim, zone, start, end);
+				return false;
+			}
+			*moved += nr;
+		}
+		pm_frame_set_word(frame, 0);
+		at += nr;
+	}
+	return true;
+}
+
 bool pm_simulation_capture(struct pm_simulation *sim, const struct pm_events *ev, size_t i, uint64_t *ret)
 {
 	struct pm_machine *m = sim->m;
@@ -62,25 +87,14 @@ bool pm_simulation_capture(struct pm_simulation *sim, const struct pm_events *ev
 	struct pm_zone *zone = pm_zone_of(m, ev->pfn[i]);
 	struct pm_sim_compaction *c = pm_simulation_compaction(sim, ev->tid[i]);
 	uint32_t at = ev->pfn[i], end = at + (1u << order);
+	uint64_t moved = 0;
 
 	/* Blocks of a pageblock and more are free in another table, and then there is nothing to empty. */
 	if (!zone || order == 0 || (at & ((1u << order) - 1)) || end > zone->end || m->tables.pageblocks[at >> PM_PAGEBLOCK_ORDER].free_order)
 		return false;
-	if (!can_empty(sim, at, end))
+	if (!pm_simulation_can_empty(sim, at, end, NULL) || !pm_simulation_empty(sim, zone, c, at, end, &moved))
 		return false;
-	take_free(sim, zone, at, end);
-	while (at < end) {
-		struct pm_frame *frame = &m->tables.frames[at];
-		uint32_t word = pm_frame_word(frame);
-
-		if (pm_word_kind(word) == PM_FRAME_USED && !pm_simulation_leave(sim, c, at)) {
-			give_up(sim, zone, ev->pfn[i], end);
-			return false;
-		}
-		pm_frame_set_word(frame, 0);
-		at += pm_word_kind(word) == PM_FRAME_USED ? 1u << pm_word_order(word) : 1;
-	}
-	pm_frame_set_word(&m->tables.frames[ev->pfn[i]], pm_word(PM_FRAME_USED, type, order));
+	pm_frame_set_word(&m->tables.frames[at], pm_word(PM_FRAME_USED, type, order));
 	*ret = ev->pfn[i];
 	return true;
 }

@@ -18,11 +18,20 @@ struct pm_sim_compaction *pm_simulation_compaction(struct pm_simulation *sim, ui
 	return NULL;
 }
 
+struct pm_sim_compaction pm_simulation_no_compaction(uint32_t tid)
+{
+	struct pm_sim_compaction none = { .tid = tid, .order = -1, .last_migrated = PM_NIL_PFN };
+	unsigned int o;
+
+	for (o = 0; o < PM_NR_ORDERS; o++)
+		pm_chain_init(&none.held[o]);
+	return none;
+}
+
 /// The compaction of a thread, made on its first event. NULL: no memory for one more.
 static struct pm_sim_compaction *make_compaction(struct pm_simulation *sim, uint32_t tid)
 {
 	struct pm_sim_compaction *c = pm_simulation_compaction(sim, tid), *more;
-	unsigned int o;
 
 	if (c)
 		return c;
@@ -36,9 +45,7 @@ static struct pm_sim_compaction *make_compaction(struct pm_simulation *sim, uint
 		sim->room_compactions = room;
 	}
 	c = &sim->compactions[sim->nr_compactions++];
-	*c = (struct pm_sim_compaction){ .tid = tid, .order = -1, .last_migrated = PM_NIL_PFN };
-	for (o = 0; o < PM_NR_ORDERS; o++)
-		pm_chain_init(&c->held[o]);
+	*c = pm_simulation_no_compaction(tid);
 	return c;
 }
 
@@ -58,8 +65,7 @@ static bool hold(struct pm_simulation *sim, struct pm_zone *zone, struct pm_sim_
 	return true;
 }
 
-/// The free scanner: takes the free blocks that begin in a range of a movable pageblock, until there are as many frames as wait to be moved.
-static void scan_free(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t start, uint32_t end)
+void pm_simulation_scan_free(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t start, uint32_t end)
 {
 	struct pm_machine *m = sim->m;
 	struct pm_zone *zone = pm_zone_of(m, start);
@@ -202,8 +208,7 @@ static void check_drain(struct pm_simulation *sim, struct pm_sim_compaction *c, 
 	c->last_migrated = PM_NIL_PFN;
 }
 
-/// The end of a compaction: what it holds still goes back.
-static void release(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t cpu)
+void pm_simulation_release(struct pm_simulation *sim, struct pm_sim_compaction *c, uint32_t cpu)
 {
 	unsigned int o;
 
@@ -238,7 +243,7 @@ void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_ev
 		return;
 	switch (ev->kind[i]) {
 	case PM_EV_COMPACT_BEGIN:
-		release(sim, c, ev->cpu[i]);
+		pm_simulation_release(sim, c, ev->cpu[i]);
 		c->order = -1;
 		break;
 	case PM_EV_COMPACT_FINISHED:
@@ -250,7 +255,7 @@ void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_ev
 		break;
 	case PM_EV_ISOLATE_FREE:
 		if (sim->options.compaction_hold && ev->arg2[i])
-			scan_free(sim, c, ev->pfn[i], ev->arg0[i]);
+			pm_simulation_scan_free(sim, c, ev->pfn[i], ev->arg0[i]);
 		break;
 	case PM_EV_FAST_ISOLATE_FREE:
 		if (sim->options.compaction_hold)
@@ -264,7 +269,7 @@ void pm_simulation_note_compaction(struct pm_simulation *sim, const struct pm_ev
 		break;
 	case PM_EV_COMPACT_END:
 		check_drain(sim, c, ev->cpu[i]);
-		release(sim, c, ev->cpu[i]);
+		pm_simulation_release(sim, c, ev->cpu[i]);
 		break;
 	default:
 		break;

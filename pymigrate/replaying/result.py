@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymigrate.replaying.probe import ProbeResult
 from pymigrate.replaying.scores import Scores, free_frames, large_blocks, unusable_index
 
 I64 = NDArray[np.int64]
@@ -37,6 +38,7 @@ class ModeResult:
         prepare_seconds: Time before that: working out the start state, and for ``"reconstruct"`` the plan.
         unresolved: Events of `events` that could not be explained.
         start: How well the start state is known, by name.
+        probe: What a simulation was asked on the way; None: nothing.
         map_t_ns: When the rows of `map` were taken, shape (M,).
         map: Frames by occupant (`enum pm_occupant`), shape (M, bins, occupants); M is 0 unless a map was asked for.
     """
@@ -56,6 +58,7 @@ class ModeResult:
     unresolved: int
     prepare_seconds: float = 0.0
     start: dict[str, int] = field(default_factory=dict)
+    probe: ProbeResult | None = None
     map_t_ns: NDArray[np.uint64]
     map: NDArray[np.uint32]
 
@@ -111,7 +114,7 @@ class ModeResult:
         found["events_per_second"] = (self.events_per_second, "1/s")
         found["prepare.seconds"] = (self.prepare_seconds, "s")
         found["unresolved.share"] = (self.unresolved_share, "share")
-        return found
+        return found | (self.probe.figures() if self.probe is not None else {})
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the map, as JSON values."""
@@ -132,6 +135,7 @@ class ModeResult:
             "prepare_seconds": self.prepare_seconds,
             "unresolved": self.unresolved,
             "start": self.start,
+            "probe": self.probe.as_json() if self.probe is not None else None,
             "figures": {name: value for name, (value, _) in self.figures().items()},
         }
 

@@ -17,6 +17,7 @@ from pymigrate.machine import Machine
 from pymigrate.memory import MemoryOptions
 from pymigrate.recording import Recording
 from pymigrate.replaying.policy import SYSCTLS, Policy
+from pymigrate.replaying.probe import Probe, Prober
 from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.scores import score
 
@@ -44,12 +45,14 @@ class Options:
         map_bins: Parts of the frame table in the map; 0: no map.
         map_rows: Most rows of the map.
         progress: Told how far the replay is.
+        probe: What a simulation is asked on the way; None: nothing.
     """
 
     until_ns: int | None = None
     map_bins: int = 0
     map_rows: int = 240
     progress: Progress | None = None
+    probe: Probe | None = None
 
 
 def zones_of(recording: Recording) -> list[Zone]:
@@ -132,6 +135,7 @@ class Session:
     position: int = field(init=False)
     seconds: float = field(init=False, default=0.0)
     stopped: bool = field(init=False, default=False)
+    prober: Prober | None = field(init=False, default=None)
     free: list[NDArray[np.int64]] = field(init=False, default_factory=list)
     rows: list[NDArray[np.uint32]] = field(init=False, default_factory=list)
     row_ns: list[int] = field(init=False, default_factory=list)
@@ -154,7 +158,14 @@ class Session:
         self.sample_at = [lib.pm_events_seen(c_events, int(t_ns[sample]), delay_ns) for sample in self.samples.tolist()]
 
     def advance(self, to: int) -> None:
-        """Plays up to event `to`, in steps, so that an interrupt is noticed."""
+        """Plays up to event `to`, and makes the probes that are due on the way."""
+        while self.prober is not None and (at := self.prober.next_at()) is not None and at < to:
+            self._play_to(at)
+            self.prober.ask()
+        self._play_to(to)
+
+    def _play_to(self, to: int) -> None:
+        """Plays in steps, so that an interrupt is noticed."""
         while self.position < to:
             step = min(self.position + STEP, to)
             began = time.perf_counter()
@@ -226,5 +237,6 @@ class Session:
             prepare_seconds=self.prepare_seconds,
             start=start,
             map_t_ns=np.array(self.row_ns, np.uint64),
+            probe=self.prober.result() if self.prober is not None else None,
             map=np.stack(self.rows) if self.rows else np.zeros((0, bins, NR_OCCUPANTS), np.uint32),
         )

@@ -15,6 +15,7 @@ from pymigrate.machine import Machine
 from pymigrate.recording import Recording
 from pymigrate.replaying.exact_start import refine
 from pymigrate.replaying.policy import Policy
+from pymigrate.replaying.probe import Prober
 from pymigrate.replaying.result import ModeResult
 from pymigrate.replaying.session import Options, Session, make_machine
 from pymigrate.replaying.start import StartState, start_state
@@ -191,6 +192,15 @@ def simulate(recording: Recording, policy: Policy, options: Options) -> tuple[Mo
         play=simulation.play,
         options=options,
     )
+    if options.probe is not None:
+        session.prober = Prober(
+            probe=options.probe,
+            simulation=simulation.handle,
+            events=recording.events,
+            first=session.first,
+            last=session.last,
+            start_ns=session.start_ns,
+        )
     before = machine.counters()
     session.run()
     after = machine.counters()

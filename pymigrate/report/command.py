@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from pymigrate.cli import EXIT_INTERRUPTED
 from pymigrate.errors import PymigrateError
 from pymigrate.recording import Recording, sample_path
-from pymigrate.replaying import Policy, ReplayResult
+from pymigrate.replaying import Policy, Probe, ReplayResult
 from pymigrate.replaying import replay as replay_recording
 from pymigrate.replaying.policy import KEYS
+from pymigrate.replaying.probe import MOST_ORDER, PROBE_STRATEGIES
 from pymigrate.report.files import OutputFile
 from pymigrate.report.tables import compare_figures, figure_lines, print_comparison, print_replay
 
@@ -93,6 +95,16 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     if value is not None and not math.isfinite(value):
         raise click.BadParameter("is not a number of seconds", ctx, param)
     return value
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s)", value)
+    seconds = float(match[1]) * (1e-3 if match[2] == "ms" else 1.0) if match else 0.0
+    if not 0.001 <= seconds <= 3600:
+        raise click.BadParameter(f"{value!r} is no time such as 100ms or 1s, from 1ms to 3600s", ctx, param)
+    return seconds
 
 
 def _picture_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -174,6 +186,17 @@ def _interrupted(ctx: click.Context, out: _Outputs) -> None:
     help="simulate: our policy places everything; reconstruct: every event moves the frames that it names.",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting (may be repeated).")
+@click.option(
+    "--compaction",
+    type=click.Choice(list(PROBE_STRATEGIES)),
+    help="Ask the simulation at intervals whether a large block is there; where none is, make one so (or not).",
+)
+@click.option(
+    "--probe-order", type=click.IntRange(1, MOST_ORDER), help="Order of that block; 9 unless given: a huge page."
+)
+@click.option(
+    "--probe-every", metavar="TIME", callback=_seconds, help="Recorded time between two probes; 100ms unless given."
+)
 @_until
 @_json
 @_plot
@@ -184,6 +207,9 @@ def replay(
     recording: str | None,
     mode: str,
     settings: tuple[str, ...],
+    compaction: str | None,
+    probe_order: int | None,
+    probe_every: float | None,
     until: float | None,
     json_file: str | None,
     plot: str | None,
@@ -194,6 +220,11 @@ def replay(
     Without REC, the sample recording that ships in the package.
     """
     policy = _policy(settings, "--set")
+    probe = None
+    if (compaction, probe_order, probe_every) != (None, None, None):
+        probe = Probe(strategy=compaction or "none", order=probe_order or 9, every=probe_every or 0.1)
+        if mode == "reconstruct":
+            raise click.UsageError("--compaction and --probe-... ask a simulation: not with --mode reconstruct", ctx)
     with ExitStack() as stack:
         out = _Outputs(stack, json_file, plot)
         with _watch() as watch:
@@ -208,6 +239,7 @@ def replay(
                 map_bins=min(MAP_BINS, loaded.pfn_end) if plot is not None else 0,
                 progress=watch.report(),
                 name=name,
+                probe=probe,
             )
         print_replay(out.console, loaded, result)
         if figures:

@@ -121,7 +121,7 @@ def figure_text(value: float, unit: str) -> str:
         >>> figure_text(13418134.4, "1/s"), figure_text(0.00251399123, "share")
         ('13418134', '0.00251399')
     """
-    return f"{value:.0f}" if unit in ("events", "1/s", "frames") else f"{value:.6g}"
+    return f"{value:.0f}" if unit in ("events", "1/s", "frames", "probes") else f"{value:.6g}"
 
 
 def figure_lines(figures: dict[str, tuple[float, str]]) -> Iterator[str]:
@@ -373,6 +373,30 @@ def _over_time(console: Console, recording: Recording, modes: dict[str, ModeResu
         yield _spark_table(sampled)
 
 
+def _probes(recording: Recording, modes: dict[str, ModeResult]) -> Iterator[RenderableType]:
+    """How often a probe found a block, in ten equal parts of its time, and what it cost to make one."""
+    for mode in modes.values():
+        if mode.probe is None:
+            continue
+        asked = mode.probe.probe
+        title = f"Was a block of order {asked.order} there? Made by: {asked.strategy}"
+        table = _table(title, [("to second", "right"), ("asked", "right"), ("there", "right")])
+        for name in ("there after", "frames moved"):
+            table.add_column(name, justify="right")
+        origin = int(recording.events.time_ns[0]) if len(recording.events) else 0
+        parts = [part for part in np.array_split(np.arange(len(mode.probe.t_ns)), TIMES) if len(part)]
+        for part in [*parts, np.arange(len(mode.probe.t_ns))]:
+            last = len(table.rows) == len(parts)
+            if last:
+                table.add_section()
+            table.add_row(
+                "in all" if last else f"{(int(mode.probe.t_ns[part[-1]]) - origin) / 1e9:.1f}",
+                f"{len(part):,}",
+                *(f"{int(of[part].sum()):,}" for of in (mode.probe.there, mode.probe.there_after, mode.probe.moved)),
+            )
+        yield table
+
+
 def _scores(modes: dict[str, ModeResult]) -> Table:
     table = _mode_table("How far from the kernel's counters", "", modes)
     figures = {name: mode.figures() for name, mode in modes.items()}
@@ -396,7 +420,7 @@ def print_replay(console: Console, recording: Recording, result: ReplayResult) -
     parts: list[RenderableType] = [_facts(recording, result), _event_table(result)]
     if modes:
         parts += [*_start(modes), _happened(modes), _failures(modes), *_unresolved(recording, modes), _fallbacks(modes)]
-        parts += [*_over_time(console, recording, modes), _scores(modes)]
+        parts += [*_over_time(console, recording, modes), *_probes(recording, modes), _scores(modes)]
     for part in parts:
         console.print(part)
         console.print()

@@ -197,6 +197,40 @@ def test_ctrl_c_prints_what_was_played_and_leaves_no_half_file(
     assert list(tmp_path.iterdir()) == [tiny]
 
 
+@pytest.mark.parametrize("strategy", ["none", "linux", "planner", "coalesce-2004"])
+def test_probes_are_in_the_table_the_figures_and_the_json(
+    strategy: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = tmp_path / "found.json"
+    args = ["replay", str(tiny), "--compaction", strategy, "--probe-every", "10ms", "--figures", "--json", str(found)]
+    assert cli.run(args) == 0
+    out = capsys.readouterr().out
+    assert f"Made by: {strategy}" in out
+    figures = figures_of(out)
+    modes = json.loads(found.read_text())["modes"]
+    stored = modes["simulate"]["probe"]
+    assert modes["reconstruct"]["probe"] is None
+    assert figures["simulate.probe.count"] == len(stored["t_ns"]) == 5
+    assert figures["simulate.probe.hits"] == sum(stored["there"]) == 5
+    assert figures["simulate.probe.hits_after"] == 5
+    assert figures["simulate.probe.moved"] == sum(stored["moved"]) == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--compaction", "coalesce-2004-rfc"],
+        ["--probe-order", "10"],
+        ["--probe-every", "0"],
+        ["--probe-every", "100"],
+        ["--compaction", "planner", "--mode", "reconstruct"],
+    ],
+)
+def test_wrong_probes_are_wrong_usage(args: list[str], tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["replay", str(tiny), *args]) == 2
+    assert "Error: " in capsys.readouterr().err
+
+
 # ---- compare ----
 
 
