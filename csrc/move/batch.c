@@ -192,7 +192,7 @@ static void move_some(struct pm_job *job, size_t n, struct pm_migration *const *
 	bool copied;
 
 	for (i = 0; i < n; i++) {
-		if (some[i]->dirty)
+		if (some[i]->dirty && !PM_PLANTED(MOVE_ENTRY_DIRTY_LOST))
 			pm_page_set_dirty(job->call->m, some[i]->from);
 		some[i]->state = PM_MS_SETTLE;
 		(void)pm_job_advance(job, some[i], PM_MS_COPY);
