@@ -28,6 +28,8 @@ const char *pm_point_name(enum pm_point point)
 		[PM_AT_COPY] = "copy a frame",
 		[PM_AT_HANDLE] = "check a handle",
 		[PM_AT_HANDLE_SET] = "publish or withdraw a handle",
+		[PM_AT_WORD] = "read a frame's state",
+		[PM_AT_WORD_SET] = "begin to free a frame",
 		[PM_AT_USE] = "look at who uses it",
 	};
 

@@ -34,6 +34,8 @@ enum pm_point {
 	PM_AT_HANDLE,	   ///< look whether an object is still alive
 	PM_AT_HANDLE_SET,
 	PM_AT_USE,	   ///< be seen, or look for others, using a space or a pin
+	PM_AT_WORD,	   ///< read a frame's state without a lock
+	PM_AT_WORD_SET,	   ///< change it without one: the right to free it
 	PM_NR_POINTS
 };
 

@@ -36,9 +36,12 @@ static bool too_large(const struct pm_scan *scan, unsigned int order)
 static struct look look_at(struct pm_scan *scan, uint32_t pfn)
 {
 	const struct pm_machine *m = scan->run->call->m;
-	uint32_t word = pm_frame_word(pm_frame_of(m, pm_pfn(pfn))), flags;
-	struct look look = { FOUND_STUCK, 1u << pm_word_order(word) };
+	struct look look = { .found = FOUND_STUCK };
+	uint32_t word, flags;
 
+	pm_yield(PM_AT_WORD, pm_frame_of(m, pm_pfn(pfn)));
+	word = pm_frame_word(pm_frame_of(m, pm_pfn(pfn)));
+	look.nr = 1u << pm_word_order(word);
 	switch (pm_word_kind(word)) {
 	case PM_FRAME_FREE:
 		look.found = FOUND_FREE;

@@ -136,7 +136,7 @@ static enum pm_status isolate(struct pm_range_run *run)
 			return PM_ERR_INTR;
 	}
 	/* After this nothing comes to these lists from here any more: a free looks at its pageblock again under the list's lock. */
-	for (cpu = 0; cpu < m->nr_cpus; cpu++)
+	for (cpu = 0; cpu < m->nr_cpus && !PM_PLANTED(ISOLATE_NO_DRAIN); cpu++)
 		pm_pcp_drain_zone(m, op->zone, cpu);
 	if (op->request.kind == PM_RANGE_ISOLATE)
 		/* Something may have come between the check and the isolation. */
@@ -292,7 +292,8 @@ static enum pm_status roll_back(struct pm_range_run *run)
 
 	if (status == PM_ERR_INTR)
 		return status;
-	end_isolation(run->call->m, op);
+	if (!PM_PLANTED(ISOLATION_KEPT))
+		end_isolation(run->call->m, op);
 	op->nr_moves = op->nr_splits = 0;
 	if (may_go_on(op))
 		return next_candidate(run->call->m, op);

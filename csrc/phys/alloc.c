@@ -317,6 +317,7 @@ static inline bool begin_free(struct pm_machine *m, uint64_t pfn, unsigned int o
 	if (PM_UNLIKELY(pfn >= m->nr_frames))
 		return false;
 	frame = pm_frame_of(m, pm_pfn(pfn));
+	pm_yield(PM_AT_WORD_SET, frame);
 	word = pm_frame_word(frame);
 	if (PM_UNLIKELY(pm_word_kind(word) != PM_FRAME_USED || pm_word_order(word) != order))
 		return false;
@@ -357,7 +358,8 @@ static __attribute__((noinline)) enum pm_status free_slow(struct pm_machine *m, 
 	pcp = &m->cpu[cpu].pcp[zone->index];
 	pm_lock(&pcp->lock);
 	/* The pageblock may have been isolated since, and the lists drained. */
-	type = queue_type(m, pm_pfn(pfn), order);
+	if (!PM_PLANTED(FREE_NO_RELOOK))
+		type = queue_type(m, pm_pfn(pfn), order);
 	if (PM_LIKELY(type != PM_NR_PCP_TYPES))
 		pm_pcp_put(m, zone, pcp, pm_pfn(pfn), order, type);
 	pm_unlock(&pcp->lock);

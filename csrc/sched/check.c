@@ -173,6 +173,8 @@ static void check_nothing_left(struct pm_world *world)
 void pm_world_check(struct pm_world *world)
 {
 	validate(world, "at the end");
+	pm_world_end_blocks(world);
+	validate(world, "after users' blocks and ranges");
 	check_locked(world);
 	check_young(world);
 	read_all(world, "at the end");

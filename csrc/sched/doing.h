@@ -1,5 +1,5 @@
 /// One operation under way, and what the files of operations share: operations.c (spaces, files, swap), operations_access.c (contents),
-/// operations_move.c (migration).
+/// operations_move.c (migration), operations_block.c (users' blocks, compaction, ranges).
 #ifndef PM_SCHED_DOING_H
 #define PM_SCHED_DOING_H
 
@@ -41,5 +41,14 @@ enum pm_status pm_do_poke(struct pm_doing *d);
 enum pm_status pm_do_file_read(struct pm_doing *d);
 enum pm_status pm_do_file_write(struct pm_doing *d);
 enum pm_status pm_do_migrate(struct pm_doing *d);
+enum pm_status pm_do_block(struct pm_doing *d);
+/// Can the program bring this status about, by what it does with blocks and ranges?
+bool pm_block_explained(const struct pm_doing *d, enum pm_status status);
+/// Does the program move frames but by migrations?
+bool pm_world_moves_blocks(const struct pm_world *world);
+/// May memory be short for a moment?
+bool pm_world_short(const struct pm_world *world);
+/// Operations of these kinds (a bit each), those before the tasks included.
+uint32_t pm_world_count(const struct pm_world *world, uint32_t kinds);
 
 #endif

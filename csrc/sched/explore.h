@@ -37,12 +37,23 @@ enum pm_operation_kind {
 	PM_OP_RECLAIM = 20,
 	PM_OP_MIGRATE = 21,	///< space, page, value: the frame that has the page moves
 	PM_OP_MIGRATE_ALL = 22, ///< space, value: all its pages' frames, in one batch
-	PM_NR_OPERATIONS = 23
+	PM_OP_ALLOC = 23,	///< value: order. The block is a user's until somebody does PM_OP_FREE, or the end
+	PM_OP_FREE = 24,	///< the block that was given to a user last
+	PM_OP_COMPACT = 25,	///< value: for one block, PM_VALUE_PLANNER, PM_VALUE_CAPTURE
+	PM_OP_ISOLATE = 26,	///< value: which of the two pageblocks, until PM_OP_RELEASE, or the end
+	PM_OP_RELEASE = 27,	///< value
+	PM_OP_OFFLINE = 28,	///< value
+	PM_OP_ONLINE = 29,	///< value
+	PM_OP_TAKE = 30,	///< value: the first 8 frames of a pageblock, for a user
+	PM_NR_OPERATIONS = 31
 };
 
 /// The value of a migration: enum pm_migrate_protocol, enum pm_migrate_mode times PM_VALUE_MODE, PM_VALUE_TOUCH for PM_MIGRATE_TOUCH, and PM_VALUE_STEPPED where it is
 /// taken a step a call (pm_migration_step), and given up after some time if it does not get on.
 enum { PM_VALUE_MODE = 8, PM_VALUE_TOUCH = 32, PM_VALUE_STEPPED = 64, PM_VALUES = 128 };
+
+/// The value of a compaction: by the planner, else as Linux does; and the block is the caller's. Values of an allocation and a compaction are below PM_VALUE_ORDERS.
+enum { PM_VALUE_PLANNER = 1, PM_VALUE_CAPTURE = 2, PM_VALUE_ORDERS = 4 };
 
 struct pm_operation {
 	uint8_t task; ///< PM_SETUP: before the tasks begin
@@ -58,6 +69,7 @@ struct pm_program {
 	uint8_t fs;	   ///< enum pm_fs of the file
 	uint8_t swap;	   ///< 0: none, 1: at once, 2: a device with latency
 	uint8_t share_cpu; ///< 1: all tasks on one CPU
+	uint8_t lists;	   ///< 1: CPUs keep lists of free frames
 };
 
 /// A schedule differs from the usual course (a task goes on until it blocks or ends) where one of these says so.
@@ -75,6 +87,8 @@ struct pm_explored {
 	uint32_t nr;	      ///< switches of the failing schedule
 	uint64_t attempted[5]; ///< frames that were to move in these schedules, by enum pm_migrate_protocol
 	uint64_t moved[5];    ///< and those that did
+	uint64_t compact_attempted; ///< compactions
+	uint64_t compact_moved; ///< those that moved something
 	struct pm_preemption schedule[64];
 	uint32_t lost;	      ///< switches of it that found no room
 	char message[1024];

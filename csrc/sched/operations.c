@@ -8,7 +8,8 @@
 const char *pm_operation_name(uint32_t kind)
 {
 	static const char *const names[PM_NR_OPERATIONS] = { "read", "write", "fork", "exit", "unmap", "protect", "remap", "mlock", "munlock", "poke", "pin", "unpin", "page_out",
-							     "truncate", "sync", "drop", "file_read", "file_write", "swap_off", "swap_on", "reclaim", "migrate", "migrate_all" };
+							     "truncate", "sync", "drop", "file_read", "file_write", "swap_off", "swap_on", "reclaim", "migrate", "migrate_all",
+							     "alloc", "free", "compact", "isolate", "release", "offline", "online", "take" };
 
 	return kind < PM_NR_OPERATIONS ? names[kind] : NULL;
 }
@@ -31,9 +32,9 @@ static bool explained(const struct pm_doing *d, enum pm_status status)
 		return pm_world_has(w, PM_OP_TRUNCATE);
 	case PM_ERR_NO_SWAP:
 	case PM_ERR_BUSY:
-		return d->op->kind == PM_OP_SWAP_OFF || d->op->kind == PM_OP_SWAP_ON;
+		return d->op->kind == PM_OP_SWAP_OFF || d->op->kind == PM_OP_SWAP_ON || pm_block_explained(d, status);
 	default:
-		return false;
+		return pm_block_explained(d, status);
 	}
 }
 
@@ -328,14 +329,24 @@ static enum pm_status dispatch(struct pm_doing *d)
 	case PM_OP_MIGRATE:
 	case PM_OP_MIGRATE_ALL:
 		return pm_do_migrate(d);
+	case PM_OP_ALLOC:
+	case PM_OP_FREE:
+	case PM_OP_COMPACT:
+	case PM_OP_ISOLATE:
+	case PM_OP_RELEASE:
+	case PM_OP_OFFLINE:
+	case PM_OP_ONLINE:
+	case PM_OP_TAKE:
+		return pm_do_block(d);
 	default:
 		return pm_reclaim(d->m, d->cpu, 0, 16, &nr);
 	}
 }
 
-static bool of_the_file(uint32_t kind)
+/// It needs no space.
+static bool of_no_space(uint32_t kind)
 {
-	return kind == PM_OP_UNPIN || (kind >= PM_OP_TRUNCATE && kind <= PM_OP_RECLAIM);
+	return kind == PM_OP_UNPIN || kind >= PM_OP_ALLOC || (kind >= PM_OP_TRUNCATE && kind <= PM_OP_RECLAIM);
 }
 
 void pm_world_operation(struct pm_world *world, uint32_t task, uint32_t index)
@@ -346,7 +357,7 @@ void pm_world_operation(struct pm_world *world, uint32_t task, uint32_t index)
 	enum pm_status status;
 
 	/* A space that no fork has made yet. */
-	if (!state->space[op->space] && !of_the_file(op->kind))
+	if (!state->space[op->space] && !of_no_space(op->kind))
 		return;
 	world->sched.task[task].operation = (int32_t)index;
 	pm_yield(PM_AT_START, op);

@@ -12,14 +12,19 @@
 /// Operations by which a frame is given back, or comes off its list by age for a while.
 static const uint32_t freeing = KIND(EXIT) | KIND(UNMAP) | KIND(REMAP) | KIND(PAGE_OUT) | KIND(TRUNCATE) | KIND(DROP) | KIND(RECLAIM) | KIND(FORK) | KIND(SWAP_OFF);
 
-/// How often the program migrates, its setup included.
-static uint32_t count_migrations(const struct pm_world *world)
+uint32_t pm_world_count(const struct pm_world *world, uint32_t kinds)
 {
 	uint32_t i, n = 0;
 
 	for (i = 0; i < world->program.nr; i++)
-		n += world->program.operations[i].kind == PM_OP_MIGRATE || world->program.operations[i].kind == PM_OP_MIGRATE_ALL;
+		n += kinds >> world->program.operations[i].kind & 1;
 	return n;
+}
+
+/// How often the program migrates, its setup included.
+static uint32_t count_migrations(const struct pm_world *world)
+{
+	return pm_world_count(world, KIND(MIGRATE) | KIND(MIGRATE_ALL)) + (pm_world_moves_blocks(world) ? 2 : 0);
 }
 
 static bool has_any(const struct pm_world *world, uint32_t kinds)
@@ -71,8 +76,9 @@ static bool reason_explained(const struct pm_doing *d, uint32_t protocol, uint32
 		return protocol == PM_PROTOCOL_SWAP_CACHE && !touch && pm_world_has(w, PM_OP_MLOCK);
 	case PM_WHY_CANCELLED:
 		return (d->op->value & PM_VALUE_STEPPED) && disturbed(d, settled);
+	case PM_WHY_NO_MEMORY:
+		return pm_world_short(w);
 	default:
-		/* No memory: never here. */
 		return false;
 	}
 }

@@ -77,6 +77,9 @@ static const struct planted planted[PM_NR_PLANTED] = {
 	[PM_BUG_REMAP_NO_ANON_LOCK] = { "remap-no-anon-lock", "mremap moves entries while a walk goes by: the walk finds a page at neither place", "mremap" },
 	[PM_BUG_MOVE_NOT_PUT_BACK] = { "move-not-put-back", "a page that did not move stays isolated", "exit, munmap" },
 	[PM_BUG_MOVE_PRIVATE_LOST] = { "move-private-lost", "the reference of private data does not go along", "truncate" },
+	[PM_BUG_ISOLATE_NO_DRAIN] = { "isolate-no-drain", "isolation leaves frames in a CPU's lists, from which they are given", "isolation" },
+	[PM_BUG_FREE_NO_RELOOK] = { "free-no-relook", "a free does not look again whether its pageblock was isolated, and the lists drained, before it had the list's lock", "isolation" },
+	[PM_BUG_ISOLATION_KEPT] = { "isolation-kept", "a range that fails leaves its pageblock isolated", "offlining" },
 };
 
 const char *pm_planted_name(uint32_t bug)

@@ -96,7 +96,7 @@ static uint32_t after(const struct pm_sched *sched, uint32_t task, uint32_t read
 /// Notes who touches an object, and says whether several do and one of them changes it.
 static bool touch_object(struct pm_sched *sched, enum pm_point point, const void *object)
 {
-	bool reads = point == PM_AT_FLAGS || point == PM_AT_COUNTS || point == PM_AT_ENTRY || point == PM_AT_HANDLE || point == PM_AT_FLUSH;
+	bool reads = point == PM_AT_FLAGS || point == PM_AT_COUNTS || point == PM_AT_ENTRY || point == PM_AT_HANDLE || point == PM_AT_WORD || point == PM_AT_FLUSH;
 	uintptr_t place = (uintptr_t)object;
 	uint8_t bit = (uint8_t)(1u << sched->current), all;
 	uint32_t i;

@@ -70,6 +70,7 @@ static void begin(struct pm_explorer *explorer, struct pm_explored *ret)
 	explorer->world.sched.strategy = PM_STRATEGY_LIST;
 	memset(explorer->world.attempted, 0, sizeof(explorer->world.attempted));
 	memset(explorer->world.moved, 0, sizeof(explorer->world.moved));
+	explorer->world.compact_attempted = explorer->world.compact_moved = 0;
 	pm_sched_enter(&explorer->world.sched);
 }
 
@@ -102,6 +103,8 @@ static bool run(struct pm_explorer *explorer, struct pm_explored *ret)
 	ret->steps += explorer->world.sched.steps;
 	memcpy(ret->attempted, explorer->world.attempted, sizeof(ret->attempted));
 	memcpy(ret->moved, explorer->world.moved, sizeof(ret->moved));
+	ret->compact_attempted = explorer->world.compact_attempted;
+	ret->compact_moved = explorer->world.compact_moved;
 	if (explorer->world.sched.failure)
 		take_failure(explorer, ret);
 	return ret->failure == PM_FAIL_NONE;

@@ -77,6 +77,20 @@ void pm_story_operation(const struct pm_world *world, uint32_t index, char *text
 	case PM_OP_FILE_WRITE:
 		(void)snprintf(text, size, "%s %d", name, op->page % PM_WORLD_FILE_PAGES);
 		break;
+	case PM_OP_ALLOC:
+		(void)snprintf(text, size, "%s a block of order %d", name, op->value);
+		break;
+	case PM_OP_COMPACT:
+		(void)snprintf(text, size, "%s %s%s", name, op->value & PM_VALUE_PLANNER ? "planner" : "linux", op->value & PM_VALUE_CAPTURE ? " capture" : "");
+		break;
+	case PM_OP_ISOLATE:
+	case PM_OP_RELEASE:
+	case PM_OP_OFFLINE:
+	case PM_OP_ONLINE:
+	case PM_OP_TAKE:
+		(void)snprintf(text, size, "%s pageblock %d", name, op->value);
+		break;
+	case PM_OP_FREE:
 	case PM_OP_UNPIN:
 	case PM_OP_SYNC:
 	case PM_OP_DROP:

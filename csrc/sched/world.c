@@ -70,24 +70,42 @@ static bool on_idle(void *context)
 	return pm_back_idle(world->m->back) == 0;
 }
 
+void pm_world_poison(struct pm_world *world, uint32_t pfn)
+{
+	char *bytes = pm_frame_bytes(world->m, pm_pfn(pfn));
+
+	pm_sched_touch(&world->sched, bytes);
+	memset(bytes, POISON, PM_PAGE_SIZE);
+	world->state.frame[pfn - PM_WORLD_START].poisoned = true;
+}
+
+void pm_world_check_poison(struct pm_world *world, uint32_t pfn)
+{
+	const unsigned char *bytes = (const unsigned char *)pm_frame_bytes(world->m, pm_pfn(pfn));
+
+	pm_sched_touch(&world->sched, bytes);
+	if (world->state.frame[pfn - PM_WORLD_START].poisoned && (bytes[0] != POISON || bytes[PM_PAGE_SIZE - 1] != POISON))
+		pm_sched_fail(&world->sched, PM_FAIL_USE_AFTER_FREE, "frame %" PRIu32 " was written to while it had no owner", pfn);
+}
+
 /// A frame without an owner keeps a pattern: who still writes to it is found when it gets its next one.
 static void on_frame(void *context, uint32_t pfn, uint32_t nr, bool owned)
 {
 	struct pm_world *world = context;
 	uint32_t i;
 
-	for (i = pfn; i < pfn + nr && i < PM_WORLD_FRAMES; i++) {
-		unsigned char *bytes = (unsigned char *)pm_frame_bytes(world->m, pm_pfn(i));
+	for (i = pfn; i < pfn + nr && i < PM_WORLD_END; i++) {
+		struct pm_world_frame *frame = &world->state.frame[i - PM_WORLD_START];
 
-		pm_sched_touch(&world->sched, bytes);
+		frame->owned = owned;
 		if (!owned) {
-			memset(bytes, POISON, PM_PAGE_SIZE);
-			world->state.poisoned[i] = true;
-		} else if (world->state.poisoned[i]) {
-			world->state.poisoned[i] = false;
-			if (bytes[0] != POISON || bytes[PM_PAGE_SIZE - 1] != POISON)
-				pm_sched_fail(&world->sched, PM_FAIL_USE_AFTER_FREE, "frame %" PRIu32 " was written to while it had no owner", i);
+			pm_world_poison(world, i);
+			continue;
 		}
+		if (frame->user)
+			pm_sched_fail(&world->sched, PM_FAIL_INVARIANT, "frame %" PRIu32 " got an owner while operation %d had it", i, frame->user - 1);
+		pm_world_check_poison(world, i);
+		frame->poisoned = false;
 	}
 }
 
@@ -105,7 +123,7 @@ static void on_run(void *context, uint32_t task)
 
 static enum pm_status make_machine(struct pm_world *world)
 {
-	struct pm_zone_layout zone = { PM_ZONE_NORMAL, 0, PM_WORLD_FRAMES };
+	struct pm_zone_layout zone = { PM_ZONE_NORMAL, PM_WORLD_START, PM_WORLD_FRAMES };
 	struct pm_layout layout = { .zones = &zone, .nr_zones = 1, .nr_cpus = 1 + PM_PROGRAM_TASKS, .start = PM_START_FREE };
 	struct pm_memory_options options;
 	enum pm_status status;
@@ -156,10 +174,10 @@ static void add_ranges(struct pm_world *world)
 
 	pm_region_add_range(&world->region, m, sizeof(*m), 0);
 	pm_region_add_range(&world->region, m->cpu, m->nr_cpus * sizeof(*m->cpu), 0);
-	pm_region_add_range(&world->region, m->tables.frames, m->nr_frames * sizeof(*m->tables.frames), 0);
+	pm_region_add_range(&world->region, m->tables.frames + PM_WORLD_START, PM_WORLD_FRAMES * sizeof(*m->tables.frames), 0);
 	pm_region_add_range(&world->region, m->tables.pageblocks, m->nr_pageblocks * sizeof(*m->tables.pageblocks), 0);
-	pm_region_add_range(&world->region, m->pages, m->nr_frames * sizeof(*m->pages), 0);
-	pm_region_add_range(&world->region, m->arena, (size_t)m->nr_frames << PM_PAGE_SHIFT, PM_PAGE_SIZE);
+	pm_region_add_range(&world->region, m->pages + PM_WORLD_START, PM_WORLD_FRAMES * sizeof(*m->pages), 0);
+	pm_region_add_range(&world->region, m->arena + ((size_t)PM_WORLD_START << PM_PAGE_SHIFT), (size_t)PM_WORLD_FRAMES << PM_PAGE_SHIFT, PM_PAGE_SIZE);
 	add_device(world, world->device);
 	add_device(world, world->swap_device);
 }
@@ -247,8 +265,9 @@ static void furnish(struct pm_world *world)
 	if (world->program.swap)
 		swap_on(world);
 	/* What the first migration would make is there already, or every schedule would make it. */
-	if (world->kinds >> PM_OP_MIGRATE & 3)
+	if ((world->kinds >> PM_OP_MIGRATE & 3) || world->kinds >> PM_OP_COMPACT)
 		require(world, pm_move_init(world->m), "migration");
+	world->m->settings.pcp = world->program.lists;
 }
 
 static void do_setup(void *context, uint32_t task)
@@ -257,9 +276,11 @@ static void do_setup(void *context, uint32_t task)
 	uint32_t i;
 
 	furnish(world);
+	pm_world_scatter(world, true);
 	for (i = 0; i < world->program.nr; i++)
 		if (world->program.operations[i].task == PM_SETUP)
 			pm_world_operation(world, task, i);
+	pm_world_scatter(world, false);
 }
 
 static bool is_migration(const struct pm_operation *op)
@@ -272,7 +293,7 @@ static bool take_program(struct pm_world *world, const struct pm_program *progra
 {
 	uint32_t i;
 
-	if (program->nr > PM_PROGRAM_OPERATIONS || program->fs >= PM_NR_FS || program->swap > 2 || program->share_cpu > 1)
+	if (program->nr > PM_PROGRAM_OPERATIONS || program->fs >= PM_NR_FS || program->swap > 2 || program->share_cpu > 1 || program->lists > 1)
 		return false;
 	world->program = *program;
 	world->kinds = 0;
@@ -283,6 +304,8 @@ static bool take_program(struct pm_world *world, const struct pm_program *progra
 		if ((op->task >= PM_PROGRAM_TASKS && op->task != PM_SETUP) || op->kind >= PM_NR_OPERATIONS)
 			return false;
 		if (is_migration(op) && ((op->value & 7) >= PM_NR_PROTOCOLS || (op->value >> 3 & 3) > PM_MIGRATE_SYNC || op->value >= PM_VALUES))
+			return false;
+		if ((op->kind == PM_OP_COMPACT || op->kind == PM_OP_ALLOC) ? op->value >= PM_VALUE_ORDERS : op->kind > PM_OP_COMPACT && op->value > 1)
 			return false;
 		op->space %= PM_WORLD_SPACES;
 		op->page %= PM_WORLD_PAGES;

@@ -9,7 +9,22 @@
 
 struct pm_machine;
 
-enum { PM_WORLD_FRAMES = 96, PM_WORLD_BLOCKS = 16, PM_WORLD_SLOTS = 8 };
+/// The zone lies on both sides of a pageblock's edge, so that one of its two parts can be isolated, or go offline, and the other has room. What is allocated first comes
+/// from the first part, whose beginning is its smallest free block.
+enum { PM_WORLD_START = 456, PM_WORLD_MIDDLE = 512, PM_WORLD_END = 544, PM_WORLD_FRAMES = PM_WORLD_END - PM_WORLD_START };
+
+enum { PM_WORLD_USERS = PM_PROGRAM_OPERATIONS + 1, PM_WORLD_BLOCKS = 16, PM_WORLD_SLOTS = 8 };
+
+/// A block that a user has got from pm_alloc(), by capture or by taking a range.
+struct pm_world_block {
+	uint32_t pfn, order;
+};
+
+struct pm_world_frame {
+	uint8_t user;  ///< 1 + the operation that was given it; 0: no user
+	bool owned;    ///< it has an owner
+	bool poisoned; ///< it has none, and holds the pattern
+};
 
 /// What the tasks know and what is expected. Copied along with the machine.
 struct pm_world_state {
@@ -26,7 +41,13 @@ struct pm_world_state {
 	/// Operations that may change the above are under way, or have ended: a check over a time in which this changed says nothing.
 	uint32_t changes[PM_WORLD_SPACES][PM_WORLD_PAGES];
 	bool accessed[PM_WORLD_PAGES];	 ///< of space A: a read or a write has ended
-	bool poisoned[PM_WORLD_FRAMES];	 ///< a frame without an owner that holds the pattern
+	struct pm_world_frame frame[PM_WORLD_FRAMES];
+	struct pm_world_block blocks[PM_WORLD_USERS]; ///< [nr_blocks], of all tasks
+	uint32_t nr_blocks;
+	/// Of each part of the zone: the handle of an isolation; whether it is offline; and which isolation or offlining, by number, keeps its frames to itself. 0: none.
+	uint64_t isolation[2];
+	bool offline[2];
+	uint32_t closed[2], closings;
 };
 
 struct pm_world {
@@ -40,6 +61,7 @@ struct pm_world {
 	uint32_t kinds;	  ///< operations in it, a bit each
 	uint32_t nr_tasks;
 	uint64_t attempted[PM_NR_PROTOCOLS], moved[PM_NR_PROTOCOLS]; ///< frames, over all schedules since somebody set them to 0
+	uint64_t compact_attempted, compact_moved; ///< compactions, and those that moved something
 	char verdict[320];
 };
 
@@ -63,6 +85,14 @@ void pm_world_operation(struct pm_world *world, uint32_t task, uint32_t index);
 /// What is written by operation `index`, and which operation wrote these bytes; PM_MODEL_GARBAGE: none did.
 void pm_world_bytes_of(uint32_t value, unsigned char *bytes);
 uint32_t pm_world_value_of(const unsigned char *bytes);
+/// Frames that no owner and no user should write to hold a pattern: puts it there, and fails the run if it is not there any more.
+void pm_world_poison(struct pm_world *world, uint32_t pfn);
+void pm_world_check_poison(struct pm_world *world, uint32_t pfn);
+/// Where the program compacts: while it sets its world up, the first block has one free frame, so that what comes there is alone in it; and a user has the beginning of the second
+/// pageblock, which would be no place to move to if it began with a block as large as what is wanted.
+void pm_world_scatter(struct pm_world *world, bool begin);
+/// Ends isolations, brings online what is offline, and frees what users have.
+void pm_world_end_blocks(struct pm_world *world);
 /// After all tasks have ended.
 void pm_world_check(struct pm_world *world);
 /// Is the value among those allowed? If not, world->verdict says what was.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pymigrate.explore.program import PROTOCOLS, Program
 
-__all__ = ["CORPUS", "MOVES", "corpus", "known_races"]
+__all__ = ["BLOCKS", "CORPUS", "MOVES", "corpus", "known_races"]
 
 # By race; the names are those of the reference.
 CORPUS: dict[str, tuple[str, ...]] = {
@@ -88,6 +88,43 @@ CORPUS: dict[str, tuple[str, ...]] = {
         "common memory; write A2 / file_write 0 / sync",
         "common memory; write A2 / sync / drop",
         "common memory; write A0, page_out A0, read A0 / write A0 / page_out A0",
+    ),
+}
+
+# With compaction, and with ranges.
+BLOCKS: dict[str, tuple[str, ...]] = {
+    "isolation": (
+        "common memory lists / isolate 0 / alloc 1, free",
+        "common memory lists; alloc 1 / free / isolate 0",
+        "common memory lists; alloc 0, free / isolate 0, alloc 0 / alloc 0",
+        "common memory lists; alloc 1 / free, alloc 1 / isolate 0, release 0",
+        "common memory; alloc 2 / free / isolate 0, release 0",
+        "common memory; write A0 / isolate 0, alloc 0 / unmap A0",
+        "common memory / isolate 0 / isolate 0, release 0",
+        "common memory; write A0 / take 0 / write A0",
+        "common memory; alloc 1 / take 0, free / free",
+    ),
+    "offlining": (
+        "common memory; write A0, write A1 / compact linux / alloc 0",
+        "common memory; write A0, write A1 / compact planner / alloc 0",
+        "common memory; write A0, write A1 / compact linux / alloc 3, free",
+        "common memory; write A0, write A1, alloc 0 / compact linux / free",
+        "common memory; write A0, write A1, alloc 0 / compact planner / free",
+        "common memory; write A0, write A1 / compact linux / write A0",
+        "common memory; write A0, write A1 / compact planner / unmap A0",
+        "common memory; write A0, write A1 / compact linux / compact planner",
+        "common memory lists; write A0, write A1, alloc 1 / compact linux / free, alloc 1",
+        "common memory; write A0, write A1 / compact linux / fork A B, write A0",
+        "common memory; write A0 / offline 0 / write A0",
+        "common memory; write A0 / offline 0 / read A1, write A1",
+        "common memory / offline 0 / write A0",
+        "common memory; write A0 / offline 0 / unmap A0",
+        "common memory; write A0, page_out A0 / offline 0 / read A0",
+        "common memory lists; alloc 1 / offline 0 / free",
+        "common memory; write A0 / offline 0, online 0 / write A1",
+        "common memory; alloc 0 / offline 0 / read A0",
+        "common memory; write A0, pin A0 / offline 0 / unpin",
+        "common memory; write A0 / offline 0 / offline 1",
     ),
 }
 
@@ -181,7 +218,7 @@ MOVES: dict[str, tuple[str, ...]] = {
 
 def known_races() -> list[str]:
     """The names of all races that a known program is about."""
-    return sorted({*CORPUS, *MOVES})
+    return sorted({*CORPUS, *BLOCKS, *MOVES})
 
 
 def corpus(
@@ -199,7 +236,7 @@ def corpus(
     for name in sorted(known_races(), key=lambda one: one != race):
         if race_only and name != race:
             continue
-        texts = [] if moves_only else list(CORPUS.get(name, ()))
+        texts = [] if moves_only else [*CORPUS.get(name, ()), *BLOCKS.get(name, ())]
         texts += [text.replace("@", protocol) for text in MOVES.get(name, ()) for protocol in protocols]
         programs += [Program.parse(text) for text in texts]
     return programs

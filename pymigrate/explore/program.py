@@ -5,13 +5,20 @@ A program as text: the world, what happens before the tasks begin, and each task
     common memory; write A0, fork A B / write A0 / exit B, read A0
 
 The world is the kind of the file (ram, common, buffers, fallback, release), swap (none, memory, device), and perhaps
-`shared`: all tasks on one CPU. Spaces are A to D, of which A exists. Pages 0 and 1 are anonymous, 2 and 3 a shared
-mapping of the file, 4 and 5 a private one; 0 and 1 can be moved to 6 and 7.
+`shared`: all tasks on one CPU, or `lists`. Spaces are A to D, of which A exists. Pages 0 and 1 are anonymous, 2 and 3
+a shared mapping of the file, 4 and 5 a private one; 0 and 1 can be moved to 6 and 7.
 
 A migration names its protocol, its mode where that is not the usual one, `touch` (map the page again at once), and
 `stepped` (one step a call):
 
     common memory; write A0 / migrate A0 entry / migrate_all A swap-cache async touch stepped
+
+Free memory has users of its own: `alloc` takes a block of an order from 0 to 3, and `free` gives back the last one.
+`compact` is for one block of order 3 (`linux`, `planner`, or `linux capture`: the block is the user's). The zone lies
+in two pageblocks, 0 and 1, which can be isolated (until `release`), or go offline and online; `take` gives the first 8
+frames of one to a user. In a world with `lists` the CPUs keep lists of free frames:
+
+    common memory lists; write A0, alloc 1 / free / isolate 0
 """
 
 from __future__ import annotations
@@ -36,6 +43,8 @@ KINDS: dict[str, str] = {
     "remap": "page", "mlock": "page", "munlock": "page", "poke": "page", "pin": "page", "unpin": "", "page_out": "page",
     "truncate": "number", "sync": "", "drop": "", "file_read": "file page", "file_write": "file page", "swap_off": "",
     "swap_on": "", "reclaim": "", "migrate": "page migration", "migrate_all": "space migration",
+    "alloc": "order", "free": "", "compact": "compaction", "isolate": "pageblock", "release": "pageblock",
+    "offline": "pageblock", "online": "pageblock", "take": "pageblock",
 }  # fmt: skip
 NUMBER_OF = {name: number for number, name in enumerate(KINDS)}
 
@@ -43,6 +52,10 @@ NUMBER_OF = {name: number for number, name in enumerate(KINDS)}
 PROTOCOLS = ("entry", "swap-cache", "table-lock", "semaphore", "waitqueue")
 MODES = ("async", "light", "")
 TOUCH, STEPPED = 32, 64
+
+# As PM_VALUE_PLANNER and PM_VALUE_CAPTURE of csrc/sched/explore.h.
+COMPACTIONS = ("linux", "planner", "linux capture")
+ORDERS = 4
 
 
 @dataclass(frozen=True)
@@ -75,8 +88,10 @@ class Operation:
             return f"{self.kind} {space} {SPACES[1 + self.value % 3]}"
         if what == "space":
             return f"{self.kind} {space}"
-        if what == "number":
+        if what in ("number", "order", "pageblock"):
             return f"{self.kind} {self.value}"
+        if what == "compaction":
+            return f"{self.kind} {COMPACTIONS[self.value]}"
         if what.endswith("migration"):
             page = str(self.page) if what == "page migration" else ""
             flags = ("touch" if self.value & TOUCH else "", "stepped" if self.value & STEPPED else "")
@@ -97,7 +112,21 @@ class Operation:
         what, rest = KINDS[words[0]], words[1:]
         if what.endswith("migration"):
             return _parse_migration(words, text, task)
-        wanted = {"page": 1, "space": 1, "number": 1, "file page": 1, "child": 2, "protection": 2, "": 0}[what]
+        if what == "compaction":
+            if " ".join(rest) not in COMPACTIONS:
+                raise ValueError(f"{text.strip()!r}: {words[0]} takes one of {', '.join(COMPACTIONS)}")
+            return Operation(task, words[0], value=COMPACTIONS.index(" ".join(rest)))
+        wanted = {
+            "order": 1,
+            "pageblock": 1,
+            "page": 1,
+            "space": 1,
+            "number": 1,
+            "file page": 1,
+            "child": 2,
+            "protection": 2,
+            "": 0,
+        }[what]
         if len(rest) != wanted:
             raise ValueError(f"{text.strip()!r}: {words[0]} takes {wanted} words, as {what or 'nothing'}")
         operation = Operation(task, words[0])
@@ -107,8 +136,9 @@ class Operation:
             operation = replace(operation, space=_space(rest[0], text))
         elif what == "file page":
             operation = replace(operation, page=_number(rest[0], 2, text))
-        elif what == "number":
-            operation = replace(operation, value=_number(rest[0], 3, text))
+        elif what in ("number", "order", "pageblock"):
+            below = {"number": 3, "order": ORDERS, "pageblock": 2}[what]
+            operation = replace(operation, value=_number(rest[0], below, text))
         if what == "child":
             child = _space(rest[1], text)
             if child == 0:
@@ -163,9 +193,10 @@ class Program:
     fs: str = "common"
     swap: str = "memory"
     share_cpu: bool = False
+    lists: bool = False
 
     def __str__(self) -> str:
-        world = f"{self.fs} {self.swap}{' shared' if self.share_cpu else ''}"
+        world = f"{self.fs} {self.swap}{' shared' if self.share_cpu else ''}{' lists' if self.lists else ''}"
         setup = ", ".join(str(one) for one in self.operations if one.task == SETUP)
         tasks = [", ".join(str(one) for one in self.operations if one.task == task) for task in range(self.nr_tasks)]
         return " / ".join([f"{world}; {setup}" if setup else world, *tasks])
@@ -186,12 +217,14 @@ class Program:
         world, _, setup = head.partition(";")
         words = world.split()
         if (
-            not 2 <= len(words) <= 3
+            len(words) < 2
             or words[0] not in FILES
             or words[1] not in SWAPS
-            or words[2:] not in ([], ["shared"])
+            or words[2:] not in ([], ["shared"], ["lists"], ["shared", "lists"])
         ):
-            raise ValueError(f"{world.strip()!r} is no world: expected {'|'.join(FILES)} {'|'.join(SWAPS)} [shared]")
+            raise ValueError(
+                f"{world.strip()!r} is no world: expected {'|'.join(FILES)} {'|'.join(SWAPS)} [shared] [lists]"
+            )
         if not 1 <= len(tasks) <= TASKS_MAX:
             raise ValueError(f"a program has 1 to {TASKS_MAX} tasks, this one has {len(tasks)}")
         operations = [Operation.parse(one, SETUP) for one in setup.split(",") if one.strip()]
@@ -199,7 +232,7 @@ class Program:
             operations += [Operation.parse(one, task) for one in line.split(",") if one.strip()]
         if len(operations) > OPERATIONS_MAX:
             raise ValueError(f"a program has at most {OPERATIONS_MAX} operations, this one has {len(operations)}")
-        return Program(tuple(operations), words[0], words[1], len(words) == 3)
+        return Program(tuple(operations), words[0], words[1], "shared" in words, "lists" in words)
 
     def without(self, index: int) -> Program:
         """The program less one operation; tasks that have nothing left to do go, and the others move up."""
@@ -232,7 +265,8 @@ def draw_program(
         at = source.randrange(len(drawn))
         drawn[at] = _draw_operation(source, drawn[at].task, ("migrate",), page, protocols)
     operations += drawn
-    return Program(tuple(operations), source.choice(FILES), source.choice(SWAPS), source.random() < 0.1)
+    where = (source.choice(FILES), source.choice(SWAPS))
+    return Program(tuple(operations), *where, source.random() < 0.1, source.random() < 0.2)
 
 
 def draw_migration(source: random.Random, protocols: Sequence[str] = PROTOCOLS) -> int:
@@ -247,12 +281,15 @@ def _draw_operation(
 ) -> Operation:
     kind = source.choice((*kinds, *(one for one in ("read", "write", "write", "fork", "page_out") if one in kinds)))
     where = page if source.random() < 0.85 else source.choice((0, 1, 2, 4, 6))
+    below = {"order": ORDERS, "compaction": len(COMPACTIONS)}.get(KINDS[kind], 2)
+    migrates = KINDS[kind].endswith("migration")
+    value = draw_migration(source, protocols) if migrates else source.randrange(below)
     drawn = Operation(
         task=task,
         kind=kind,
         space=source.choice((0, 0, 0, 1)),
         page=where % 2 if KINDS[kind] == "file page" else where,
-        value=draw_migration(source, protocols) if KINDS[kind].endswith("migration") else source.randrange(2),
+        value=value,
     )
     # Without what its text does not say.
     return Operation.parse(str(drawn), task)

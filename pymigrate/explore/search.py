@@ -59,6 +59,8 @@ class Finding:
         lost: Switches of it that were too many to be kept: then it cannot be replayed.
         attempted: Frames that were to move, by protocol (`PROTOCOLS`).
         moved: Those that did.
+        compactions: How many there were.
+        compactions_moved: Those that moved something.
     """
 
     failure: str
@@ -70,6 +72,8 @@ class Finding:
     lost: int = 0
     attempted: tuple[int, ...] = (0,) * len(PROTOCOLS)
     moved: tuple[int, ...] = (0,) * len(PROTOCOLS)
+    compactions: int = 0
+    compactions_moved: int = 0
 
     @property
     def failed(self) -> bool:
@@ -147,7 +151,8 @@ class Explorer:
         given.nr = len(program.operations)
         for i, one in enumerate(program.operations):
             given.operations[i] = (one.task, NUMBER_OF[one.kind], one.space, one.page, one.value)
-        given.fs, given.swap, given.share_cpu = FILES.index(program.fs), SWAPS.index(program.swap), program.share_cpu
+        given.fs, given.swap = FILES.index(program.fs), SWAPS.index(program.swap)
+        given.share_cpu, given.lists = program.share_cpu, program.lists
         if self._lib.pm_explorer_load(self._explorer, given, self._result) != 0:
             raise ValueError(f"no program: {program}")
         return self._result
@@ -164,6 +169,8 @@ class Explorer:
             lost=got.lost,
             attempted=tuple(got.attempted),
             moved=tuple(got.moved),
+            compactions=got.compact_attempted,
+            compactions_moved=got.compact_moved,
         )
 
     def all(self, program: Program, *, preemptions: int = 2, most: int = MOST) -> Finding:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from pymigrate.explore import Operation, Program
-from pymigrate.explore.program import FILES, KINDS, PROTOCOLS, SETUP, STEPPED, SWAPS, TOUCH
+from pymigrate.explore.program import COMPACTIONS, FILES, KINDS, ORDERS, PROTOCOLS, SETUP, STEPPED, SWAPS, TOUCH
 
+LIMITS = {"order": ORDERS, "pageblock": 2, "compaction": len(COMPACTIONS)}
 PAGES = st.sampled_from([0, 0, 0, 2, 4, 1, 6])
 
 
@@ -25,6 +26,8 @@ def operations(draw: st.DrawFn, task: int) -> Operation:
     value = draw(st.integers(0, 1)) if kind in ("fork", "protect", "truncate") else 0
     if KINDS[kind].endswith("migration"):
         value = draw(migrations())
+    if KINDS[kind] in LIMITS:
+        value = draw(st.integers(0, LIMITS[KINDS[kind]] - 1))
     return Operation(
         task, kind, draw(st.sampled_from([0, 0, 1])), page % 2 if KINDS[kind] == "file page" else page, value
     )
@@ -36,4 +39,10 @@ def programs(draw: st.DrawFn) -> Program:
     parts = [Operation(SETUP, kind, page=draw(st.sampled_from([0, 2]))) for kind in setup]
     for task in range(draw(st.sampled_from([2, 2, 2, 3]))):
         parts += draw(st.lists(operations(task), min_size=1, max_size=2))
-    return Program(tuple(parts), draw(st.sampled_from(FILES[1:])), draw(st.sampled_from(SWAPS)), draw(st.booleans()))
+    return Program(
+        tuple(parts),
+        draw(st.sampled_from(FILES[1:])),
+        draw(st.sampled_from(SWAPS)),
+        draw(st.booleans()),
+        draw(st.booleans()),
+    )

@@ -135,7 +135,7 @@ def test_a_search_in_which_nothing_moves_says_so() -> None:
 @pytest.mark.parametrize(
     ("bug", "program", "words"),
     [
-        ("move-no-wake", "common memory / migrate A0 entry / write A0", "sleeps for frame 64's lock or writeback"),
+        ("move-no-wake", "common memory / migrate A0 entry / write A0", "sleeps for frame 456's lock or writeback"),
         (
             "move-semaphore-kept",
             "common memory; write A0, fork A B / migrate A0 semaphore / write A0",
