@@ -193,12 +193,13 @@ def py_tsan() -> None:
 
 @job
 def coverage() -> None:
-    """Line coverage of the C core, by its unit tests and by the Python tests that are not slow."""
+    """Line coverage of the C core, by its unit tests and by the Python tests that are not slow (in COVERAGE_TESTS)."""
     folder = build_flavour("coverage")
     profiles = BUILD / "py-coverage" / "profile"
     shutil.rmtree(profiles, ignore_errors=True)
     run(
         *(sys.executable, "-P", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", "-m", "not slow"),
+        *os.environ.get("COVERAGE_TESTS", "tests").split(),
         PYTHONPATH=str(folder),
         LLVM_PROFILE_FILE=str(profiles / "%p-%m.profraw"),
         PYMIGRATE_TEST_FLAVOUR="coverage",
