@@ -1316,7 +1316,7 @@ PM_API PM_NODISCARD enum pm_status pm_range_end(struct pm_machine *m, uint32_t c
 /// Frees `nr` frames from `start` that PM_RANGE_TAKE gave. They are used blocks, as large as alignment and length allow, so a part can be freed whose ends are ends of blocks.
 /// Statuses as for pm_free(); stops at the first block that cannot be freed, and `ret` gets how many frames were.
 PM_API PM_NODISCARD enum pm_status pm_range_free(struct pm_machine *m, uint32_t cpu, uint64_t start, uint64_t nr, uint64_t *ret);
-/// Gives the frames of offline pageblocks back to their zone. PM_ERR_STATE: one of them is not offline, and nothing was done.
+/// Gives the frames of offline pageblocks back to their zone. PM_ERR_RANGE: not whole pageblocks of one zone. PM_ERR_STATE: one of them is not offline. Nothing was done then.
 PM_API PM_NODISCARD enum pm_status pm_range_online(struct pm_machine *m, uint64_t start, uint64_t end);
 
 /* ---- what elementary work costs on this host (csrc/move/exercise.c) ---- */

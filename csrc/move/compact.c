@@ -168,7 +168,7 @@ static enum pm_status check(const struct pm_machine *m, const struct pm_compact_
 {
 	if (!pm_strategy_name(request->strategy) || request->order > PM_MAX_ORDER || (request->zone != PM_EVERY_ZONE && request->zone >= m->nr_zones) ||
 	    request->priority > PM_COMPACT_FULL || !pm_migrate_protocol_name(request->protocol) || (request->flags & ~(uint32_t)PM_COMPACT_CAPTURE) ||
-	    (request->gfp & ~(uint32_t)PM_GFP_ALL) || !request->blocks)
+	    (request->gfp & ~(uint32_t)PM_GFP_ALL) || !request->blocks || (request->resume && request->resume->resume_zone > m->nr_zones))
 		return PM_ERR_INVAL;
 	/* A block for the caller is one block. */
 	return (request->flags & PM_COMPACT_CAPTURE) && request->blocks != 1 ? PM_ERR_INVAL : PM_OK;

@@ -217,15 +217,15 @@ static void bad_arguments(void)
 {
 	struct compact_rig r;
 	struct pm_machine *bare = rig_one_zone(4 * PB, 1, rig_bare());
-	struct pm_compact_request good = cr_all(), bad[8];
-	struct pm_compact_result result;
+	struct pm_compact_request good = cr_all(), bad[9];
+	struct pm_compact_result result, beyond = { 0 };
 	struct pm_compact_zone_info info;
 	unsigned int i;
 
 	CHECK_EQ(pm_compact(bare, 0, &good, &result), PM_ERR_STATE);
 	rig_destroy(bare);
 	open_rig(&r, 0);
-	for (i = 0; i < 8; i++)
+	for (i = 0; i < 9; i++)
 		bad[i] = good;
 	bad[0].strategy = PM_NR_STRATEGIES;
 	bad[1].order = PM_NR_ORDERS;
@@ -235,7 +235,9 @@ static void bad_arguments(void)
 	bad[5].flags = 2;
 	bad[6].blocks = 0;
 	bad[7].flags = PM_COMPACT_CAPTURE;
-	for (i = 0; i < 8; i++)
+	beyond.resume_zone = 2;
+	bad[8].resume = &beyond;
+	for (i = 0; i < 9; i++)
 		if (!CHECK_EQ(pm_compact(r.m, 0, &bad[i], &result), PM_ERR_INVAL))
 			fprintf(stderr, "  request %u\n", i);
 	CHECK_EQ(pm_compact(r.m, 99, &good, &result), PM_ERR_INVAL);
